@@ -1,0 +1,108 @@
+# make demo   a real computation on the cores of this machine; needs Linux, Python 3.11 or newer, make
+# make test   everything that a release needs: lint, types, layers, tests (SYSTEM=0 leaves the system's packages alone)
+# The rest: make help
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.PHONY: help demo venv dev system lint types layers fast test quick test-all bench clean FORCE
+
+HERE := $(CURDIR)
+VENV := .venv
+PY := '$(HERE)/$(VENV)/bin/python'
+VERSIONS := 3.11 3.12 3.13
+WORKERS := 2
+NAME := CENSUS
+
+# Nothing is written outside the clone by setting up or by the demonstration.
+INSIDE = TMPDIR='$(HERE)/$(VENV)/tmp' PIP_CACHE_DIR='$(HERE)/$(VENV)/pip-cache' PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	PIP_NO_WARN_SCRIPT_LOCATION=1 PIP_ROOT_USER_ACTION=ignore
+PIP = $(INSIDE) $(PY) -m pip --quiet
+
+# The stamps hold the clone's path: a clone that was moved or copied is set up anew, since an environment cannot move.
+stamp_is_ours = $(findstring <$(HERE)>,<$(shell cat $(1) 2>/dev/null)>)
+runs = $(shell $(1) -c 'print("yes")' 2>/dev/null)
+
+help:
+	@echo 'make demo      a real computation on the cores of this machine, in the directory demo/'
+	@echo 'make test      lint, types, layers and all tests; SYSTEM=0 installs no system packages'
+	@echo 'make quick     lint, types, layers and the fast tests, in less than 30 s'
+	@echo 'make test-all  the fast tests under each of Python $(VERSIONS) that is here'
+	@echo 'make bench     what benchmarks/ measures'
+	@echo 'make venv      only set up .venv, for `python coordinator.py`'
+	@echo 'make clean     remove what these made'
+
+# --- setting up ---------------------------------------------------------------------------------------
+
+venv: $(VENV)/.installed
+
+dev: $(VENV)/.dev
+
+$(VENV)/.installed: setup.py pyproject.toml $(if $(and $(call stamp_is_ours,$(VENV)/.installed),$(call runs,$(PY))),,FORCE)
+	@python=$$(sh .ci/find-python $(PYTHON) python3.13 python3.12 python3.11 python3) || { \
+		echo 'No Python 3.11 or newer with venv was found. On Debian or Ubuntu: apt-get install python3-venv;' >&2; \
+		echo 'elsewhere install Python, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11' >&2; exit 1; }; \
+	if [ -z '$(call runs,$(PY))' ] || [ -n '$(PYTHON)' ] || \
+	   { [ -e $(VENV)/.installed ] && [ -z '$(call stamp_is_ours,$(VENV)/.installed)' ]; }; then \
+		echo "setting up .venv with $$python"; "$$python" -m venv --clear $(VENV); fi
+	@mkdir -p $(VENV)/tmp
+	@$(PIP) install --editable .
+	@rm -rf $(VENV)/tmp && echo '$(HERE)' > $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
+	@mkdir -p $(VENV)/tmp
+	@$(PIP) install --requirement requirements-dev.txt
+	@rm -rf $(VENV)/tmp && echo '$(HERE)' > $@
+
+system:
+	@SYSTEM='$(SYSTEM)' sh .ci/system-packages
+
+# --- the two commands ---------------------------------------------------------------------------------
+
+demo: $(VENV)/.installed
+	@mkdir -p demo/tmp demo/state
+	@cd demo && TMPDIR='$(HERE)/demo/tmp' XDG_STATE_HOME='$(HERE)/demo/state' PATH='$(HERE)/$(VENV)/bin':"$$PATH" \
+		$(PY) ../examples/census.py $(NAME) --local
+
+test: $(VENV)/.dev system lint types layers
+	@$(PY) -m pytest -q -n $(WORKERS) tests
+
+# --- parts of them ------------------------------------------------------------------------------------
+
+lint: $(VENV)/.dev
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m codespell_lib
+
+types: $(VENV)/.dev
+	@$(PY) -m mypy
+
+layers: $(VENV)/.dev
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
+
+fast: $(VENV)/.dev
+	@$(PY) -m pytest -q -n $(WORKERS) tests/unit tests/contract
+
+quick: lint types layers fast
+
+test-all:
+	@summary=''; status=0; for version in $(VERSIONS); do \
+		python=$$(sh .ci/find-python $$version) || { summary="$$summary$$version is not here; "; continue; }; \
+		venv=$(VENV)-$$version; \
+		echo "Python $$version ($$python)"; \
+		if [ "$$(cat $$venv/.dev 2>/dev/null)" != '$(HERE)' ] || [ setup.py -nt $$venv/.dev ] || [ requirements-dev.txt -nt $$venv/.dev ]; then \
+			"$$python" -m venv --clear $$venv && mkdir -p $$venv/tmp && \
+			$(subst $(VENV)/tmp,'$$venv'/tmp,$(INSIDE)) \
+				$$venv/bin/python -m pip --quiet install --editable . --requirement requirements-dev.txt && \
+			rm -rf $$venv/tmp && echo '$(HERE)' > $$venv/.dev || exit 1; \
+		fi; \
+		if $$venv/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider tests/unit tests/contract; \
+		then summary="$$summary$$version passed; "; else summary="$$summary$$version FAILED; "; status=1; fi; \
+	done; echo "test-all: $${summary%; }"; exit $$status
+
+bench: $(VENV)/.dev
+	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) "$$benchmark" || exit 1; done
+
+clean:
+	@rm -rf $(VENV) $(addprefix $(VENV)-,$(VERSIONS)) demo build dist *.egg-info .hypothesis .coverage .coverage.* \
+		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
