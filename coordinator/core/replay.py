@@ -1,0 +1,280 @@
+"""What the records of a journal mean: a fold of records into the state of a job.
+
+The journal folds each record as it is appended, recovery folds what is on disk, and both must agree; so this
+knows no file. The state grows with ranges and slices, not with tasks. See core/records.py for the records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from coordinator.core.errorgroups import ErrorCount, count_error
+from coordinator.core.records import Kind, Record
+from coordinator.core.slices import INTEGERS, SliceDigests, SliceIndex, packed, unpacked
+from coordinator.core.spans import Spans
+
+
+@dataclass
+class OpenLease:
+    processor: int
+    open: Spans  #: positions of it that are not settled
+
+
+@dataclass
+class State:
+    """The fold so far."""
+
+    name: str | None = None
+    run: str | None = None
+    life: int = 0
+    port: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    ended: bool = False
+    reason: str | None = None
+    closed: dict[str, Any] | None = None
+    numbers: int = 0
+    nresults: int = 0
+    top_lease: int = 0
+    done: Spans = field(default_factory=Spans)
+    failed: Spans = field(default_factory=Spans)
+    attempts: dict[int, tuple[int, int]] = field(default_factory=dict)  #: position: failed attempts, lease of the last
+    leases: dict[int, OpenLease] = field(default_factory=dict)
+    errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
+    slices: SliceIndex = field(default_factory=SliceIndex)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What a Coordinator that starts finds in its journal; its own to change."""
+
+    run: str | None  #: None: the journal is new
+    name: str | None
+    life: int  #: of the last Coordinator that wrote; 0 if none did
+    port: int | None
+    options: dict[str, Any]
+    count: int  #: positions known
+    ended: bool  #: the stream was read to its end
+    reason: str | None  #: why the stream ended, if the user's generator raised
+    done: Spans
+    failed: Spans
+    attempts: dict[int, int]  #: failed attempts of tasks that are neither done nor failed
+    leases: list[
+        tuple[int, int, int, int]
+    ]  #: number, processor, a, b: leased and not settled, each position under its newest lease
+    top_lease: int
+    numbers: int  #: processor numbers up to this are used
+    slices: SliceDigests  #: (number of IDs, digest) of each slice of the stream
+    nresults: int  #: results ever written
+    closed: bool  #: the last life ended in order
+    outcome: dict[str, Any] | None  #: its CLOSED record
+    errors: list[ErrorCount]  #: failures for good, grouped, since the last time that none was left
+
+
+# --- the fold -------------------------------------------------------------------------------------
+
+
+def fold(state: State, record: Record) -> None:
+    """Take one record into the state; ValueError, KeyError or TypeError if it cannot be one of ours."""
+    _FOLDS[record.kind](state, record.header, record)
+
+
+def _segment(state: State, header: dict[str, Any], record: Record) -> None:
+    state.name = header["name"]
+
+
+def _life(state: State, header: dict[str, Any], record: Record) -> None:
+    state.run, state.life, state.closed = header["run"], header["life"], None
+    state.name = header.get("name", state.name)
+    state.port, state.options = header.get("port"), header.get("options") or {}
+
+
+def _slice(state: State, header: dict[str, Any], record: Record) -> None:
+    slices, count = state.slices, header["count"]
+    if header["start"] != slices.count or count < 1 or len(header["digest"]) != 32:
+        raise ValueError(f"a slice of {count} begins at {header['start']}, and {slices.count} positions are known")
+    if "first" in header:
+        slices.add(count, header["digest"], record.segment, INTEGERS, header["first"])
+    else:
+        slices.add(count, header["digest"], record.segment, record.offset, len(record.text))
+    state.ended, state.reason = False, None
+
+
+def _lease(state: State, header: dict[str, Any], record: Record) -> None:
+    number = header["n"]
+    state.top_lease = max(state.top_lease, number)
+    state.leases[number] = OpenLease(header["p"], Spans([(header["a"], header["b"])]))
+
+
+def _settle(state: State, number: int, a: int, b: int) -> None:
+    lease = state.leases.get(number)
+    if lease is not None:
+        lease.open.remove(a, b)
+        if not lease.open:
+            del state.leases[number]
+
+
+def _done(state: State, header: dict[str, Any], record: Record) -> None:
+    number = header["n"]
+    for a, b in header["r"]:
+        state.done.add(a, b)
+        state.failed.remove(a, b)
+        _settle(state, number, a, b)
+        _forget_attempts(state.attempts, a, b)
+
+
+def _forget_attempts(attempts: dict[int, tuple[int, int]], a: int, b: int) -> None:
+    if not attempts:
+        return
+    for position in range(a, b) if b - a < len(attempts) else [at for at in attempts if a <= at < b]:
+        attempts.pop(position, None)
+
+
+def _failed(state: State, header: dict[str, Any], record: Record) -> None:
+    position = header["pos"]
+    _settle(state, header["n"], position, position + 1)
+    if not header["final"]:
+        state.attempts[position] = (header["attempt"], header["n"])
+        return
+    state.attempts.pop(position, None)
+    if state.failed.add(position, position + 1):
+        count_error(state.errors, header)
+
+
+def _results(state: State, header: dict[str, Any], record: Record) -> None:
+    text = bytes(record.text)
+    state.nresults += text.count(b"\n") + 1 if text else 0
+
+
+def _ended(state: State, header: dict[str, Any], record: Record) -> None:
+    state.ended, state.reason = True, header.get("reason")
+
+
+def _numbers(state: State, header: dict[str, Any], record: Record) -> None:
+    state.numbers = max(state.numbers, header["upto"])
+
+
+def _redo(state: State, header: dict[str, Any], record: Record) -> None:
+    for a, b in header["r"]:
+        settled = state.done.overlaps(a, b) + state.failed.overlaps(a, b)
+        for x, y in settled:
+            # A lease that a newer one replaced may still list them; it must not come back to life.
+            for number in list(state.leases):
+                _settle(state, number, x, y)
+        state.done.remove(a, b)
+        state.failed.remove(a, b)
+        _forget_attempts(state.attempts, a, b)
+    if not state.failed:
+        state.errors.clear()
+
+
+def _closed(state: State, header: dict[str, Any], record: Record) -> None:
+    state.closed = header
+
+
+def open_leases(state: State) -> Iterator[tuple[int, OpenLease]]:
+    """Leases with what is still theirs, newest first: a position belongs to its newest lease only."""
+    taken = Spans()
+    tried = Spans((position, position + 1) for position in sorted(state.attempts))
+    for number in sorted(state.leases, reverse=True):
+        lease = state.leases[number]
+        rest = lease.open.copy()
+        for a, b in lease.open:
+            for other in (taken, state.done, state.failed):
+                for x, y in other.overlaps(a, b):
+                    rest.remove(x, y)
+            for x, y in tried.overlaps(a, b):
+                for position in range(x, y):
+                    if state.attempts[position][1] > number:  # failed under a newer lease, and waits for its next try
+                        rest.remove(position, position + 1)
+            taken.add(a, b)
+        if rest:
+            yield number, OpenLease(lease.processor, rest)
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def checkpoint(state: State) -> tuple[dict[str, Any], str]:
+    """Header and text of the CHECKPOINT record that stands for all records so far; drops leases that are replaced."""
+    state.leases = dict(reversed(list(open_leases(state))))
+    header = {
+        "state": {
+            key: getattr(state, key)
+            for key in (
+                "name",
+                "run",
+                "life",
+                "port",
+                "options",
+                "ended",
+                "reason",
+                "closed",
+                "numbers",
+                "nresults",
+                "top_lease",
+            )
+        },
+        "count": state.slices.count,
+        "attempts": [[position, *tried] for position, tried in state.attempts.items()],
+        "leases": [[number, lease.processor, lease.open.to_flat()] for number, lease in state.leases.items()],
+        "errors": [[list(key), vars(group)] for key, group in state.errors.items()],
+    }
+    lines = [packed(state.done.to_array()), packed(state.failed.to_array()), *state.slices.to_lines()]
+    return header, "\n".join(lines)
+
+
+def _checkpoint(state: State, header: dict[str, Any], record: Record) -> None:
+    if state.run is not None or state.slices.count:
+        return  # read on from before it, so all that it says is known
+    lines = str(record.text, "ascii").split("\n")
+    for key, value in header["state"].items():
+        setattr(state, key, value)
+    state.attempts = {position: (attempt, number) for position, attempt, number in header["attempts"]}
+    state.leases = {number: OpenLease(processor, Spans.from_flat(flat)) for number, processor, flat in header["leases"]}
+    state.errors = {(key[0], key[1]): ErrorCount(**group) for key, group in header["errors"]}
+    state.done, state.failed = Spans.from_flat(unpacked(lines[0])), Spans.from_flat(unpacked(lines[1]))
+    state.slices = SliceIndex.from_lines(header["count"], lines[2:])
+
+
+_FOLDS: dict[int, Callable[[State, dict[str, Any], Record], None]] = {
+    Kind.LIFE: _life,
+    Kind.SLICE: _slice,
+    Kind.LEASE: _lease,
+    Kind.DONE: _done,
+    Kind.FAILED: _failed,
+    Kind.RESULTS: _results,
+    Kind.ENDED: _ended,
+    Kind.NUMBERS: _numbers,
+    Kind.CHECKPOINT: _checkpoint,
+    Kind.REDO: _redo,
+    Kind.CLOSED: _closed,
+    Kind.SEGMENT: _segment,
+}
+
+
+def recovered(state: State) -> Recovered:
+    """The state as a Coordinator takes it over: copies, so that neither side changes the other's."""
+    return Recovered(
+        run=state.run,
+        name=state.name,
+        life=state.life,
+        port=state.port,
+        options=json.loads(json.dumps(state.options)),
+        count=state.slices.count,
+        ended=state.ended,
+        reason=state.reason,
+        done=state.done.copy(),
+        failed=state.failed.copy(),
+        attempts={position: attempt for position, (attempt, _) in state.attempts.items()},
+        leases=sorted((number, lease.processor, a, b) for number, lease in open_leases(state) for a, b in lease.open),
+        top_lease=state.top_lease,
+        numbers=state.numbers,
+        slices=SliceDigests(state.slices),
+        nresults=state.nresults,
+        closed=state.closed is not None,
+        outcome=state.closed,
+        errors=[ErrorCount(**{**vars(group), "first": list(group.first)}) for group in state.errors.values()],
+    )

@@ -1,0 +1,104 @@
+"""Lines: the canonical IDs at given positions, read back from the journal a slice at a time.
+
+The Coordinator asks for what it leases, the printer and people's listings for what they show. Memory stays
+constant: a few slices are kept, the rest is read again. What is read is checked against the slice's digest.
+Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import os
+
+from coordinator.core.ids import slice_digest
+from coordinator.core.slices import INTEGERS, UNWRITTEN, SliceIndex
+from coordinator.frames import damaged, segment_path
+
+MAX_SLICES = 4
+MAX_CACHED_BYTES = 1 << 20
+
+
+class Lines:
+    """Reads through ``index``, which may grow meanwhile."""
+
+    def __init__(self, directory: str, index: SliceIndex) -> None:
+        self.index = index
+        self._directory = directory
+        # Oldest use first. A slice is a text until somebody asks for its lines.
+        self._kept: dict[int, str | list[str]] = {}
+        self._pinned: dict[int, str | list[str]] = {}
+
+    def lines(self, a: int, b: int) -> list[str]:
+        """The canonical texts of the IDs at positions ``a`` to ``b`` (exclusive); IndexError if one is not known."""
+        if a >= b:
+            return []
+        found: list[str] = []
+        number, last = self.index.find(a), self.index.find(b - 1)
+        while number <= last:
+            start, end = self.index.range(number)
+            low, high = max(a, start) - start, min(b, end) - start
+            _, offset, first = self.index.spot(number)
+            if offset == INTEGERS:
+                found += map(str, range(first + low, first + high))
+            else:
+                lines = self._slice(number)
+                found += lines if high - low == len(lines) else lines[low:high]
+            number += 1
+        return found
+
+    def integers(self, a: int, b: int) -> int | None:
+        """The first of the IDs at ``a`` to ``b`` if all are consecutive integers, known without reading; else None."""
+        if a >= b:
+            return None
+        number, last = self.index.find(a), self.index.find(b - 1)
+        start, end = self.index.range(number)
+        _, offset, first = self.index.spot(number)
+        answer = first + a - start
+        while offset == INTEGERS and number < last:
+            number += 1
+            expected = first + end - start
+            start, end = self.index.range(number)
+            _, offset, first = self.index.spot(number)
+            if first != expected:
+                return None
+        return answer if offset == INTEGERS else None
+
+    def pin(self, number: int, text: str | list[str]) -> None:
+        """Hold a slice that is not in the file yet."""
+        self._pinned[number] = text
+
+    def unpin(self, number: int) -> None:
+        """It is in the file now."""
+        self._keep(number, self._pinned.pop(number))
+
+    def _slice(self, number: int) -> list[str]:
+        pinned = self._pinned.get(number)
+        if pinned is not None:
+            if isinstance(pinned, str):
+                pinned = self._pinned[number] = pinned.split("\n")
+            return pinned
+        kept = self._kept.pop(number, None)
+        if kept is None:
+            kept = self._read(number)
+        lines = kept.split("\n") if isinstance(kept, str) else kept
+        self._keep(number, lines)
+        return lines
+
+    def _keep(self, number: int, kept: str | list[str]) -> None:
+        self._kept[number] = kept
+        while len(self._kept) > 1 and (len(self._kept) > MAX_SLICES or self._kept_bytes() > MAX_CACHED_BYTES):
+            del self._kept[next(iter(self._kept))]
+
+    def _kept_bytes(self) -> int:
+        return sum([self.index.spot(number)[2] for number in self._kept])
+
+    def _read(self, number: int) -> str:
+        segment, offset, size = self.index.spot(number)
+        path = segment_path(self._directory, segment)
+        if offset == UNWRITTEN:
+            raise IndexError(f"slice {number} is not written yet")
+        with open(path, "rb", buffering=0) as file:
+            read = os.pread(file.fileno(), size, offset)
+        text = read.decode("ascii", "replace")
+        if len(read) != size or not text.isascii() or slice_digest(text) != self.index.digest(number):
+            raise damaged(path, offset, "the IDs there are not the ones that were written")
+        return text
