@@ -1,0 +1,306 @@
+"""The ResourceController as a server: its calls on the wire, those that wait, its run file, its life.
+
+``coordinator --rc=NAME`` calls :func:`serve_controller` in a process of its own. A turn hands each call to the
+ResourceController; a note that has no answer yet is parked here and answered when something changed or its time is
+over. It never decides anything about hosts, jobs or rules, and never touches a job when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from coordinator import paths
+from coordinator.core.beats import Fields
+from coordinator.errors import BadOption, BadParameters, CoordinatorError, InternalError, NameTaken, PortTaken
+from coordinator.resource import ResourceController
+from coordinator.wire.call import Call
+from coordinator.wire.server import TurnServer, each, token_check
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+#: no note is parked for longer, so that a Coordinator that waits is never taken for a silent one
+LONGEST_WAIT_S = {"beat_job": 10.0, "await_resource": 20.0}
+#: our own loop was away for so long that nobody may be judged by it
+GAP_S = 5.0
+
+
+@dataclass(frozen=True)
+class ControllerOptions:
+    """The options of ``coordinator --rc=NAME``, as the manual has them. ``host`` chooses the interface; '' is all."""
+
+    rc: str
+    port: int = 5000
+    overload_margin: float = 0.6
+    rebalance_frequency: float = 1200.0
+    errlog: str | None = None
+    throttle: float = 1.0
+    host: str = ""
+    directory: str = "."
+    #: log to the terminal instead of the log file
+    foreground: bool = False
+
+
+@dataclass
+class _Parked:
+    call: Call
+    method: str
+    note: Mapping[str, Any]
+    asked: float
+    deadline: float
+
+
+class ControllerTurns:
+    """The turn function of a ResourceController, and the notes that wait. One thread: that of the loop."""
+
+    def __init__(self, controller: ResourceController) -> None:
+        self.controller = controller
+        self._classic = each({name: getattr(controller, name) for name in controller.xmlrpc_methods})
+        self._notes = {name: getattr(controller, name) for name in controller.note_methods}
+        self._parked: list[_Parked] = []
+        self._version = controller.version
+        self._last_tick = controller.clock()
+
+    def turn(self, calls: list[Call]) -> None:
+        for call in calls:
+            self.controller.author = f"{call.caller}@{call.peer}" if call.peer else call.caller
+            if call.method in self._notes:
+                self._note(call)
+            else:
+                self._classic([call])
+        self.controller.author = ""
+        self._wake()
+
+    def tick(self) -> None:
+        """Once a second: time passes for the ResourceController and for those who wait."""
+        now = self.controller.clock()
+        if now - self._last_tick > GAP_S:
+            log.warning("this process was away for %.0f s; nobody is judged by that time", now - self._last_tick)
+            self.controller.farm.renew(now)
+        self._last_tick = now
+        self.controller.tick()
+        self._wake()
+        for parked in [parked for parked in self._parked if parked.deadline <= now]:
+            self._parked.remove(parked)
+            self._answer(parked, late=True)
+
+    def _note(self, call: Call) -> None:
+        try:
+            note = read_note(call.params)
+            answer = self._notes[call.method](note)
+            if answer is not None:
+                call.answer(note_text(answer))
+                return
+            now = self.controller.clock()
+            wait_s = min(Fields(note).number("wait_s", 0.0), LONGEST_WAIT_S[call.method])
+            self._parked.append(_Parked(call, call.method, note, now, now + wait_s))
+            if wait_s == 0:
+                self._answer(self._parked.pop(), late=True)
+        except CoordinatorError as error:
+            call.fault(error)
+        except Exception:  # the boundary of the wire: one call must not end the turn of the others
+            log.exception("the note %s failed", call.method)
+            call.fault(InternalError())
+
+    def _wake(self) -> None:
+        """Ask again for everybody who waits, if there is news. Answers can make news: until there is none."""
+        while self._version != self.controller.version:
+            self._version = self.controller.version
+            waiting, self._parked = self._parked, []
+            self._parked = [parked for parked in waiting if not self._answer(parked, late=False)] + self._parked
+
+    def _answer(self, parked: _Parked, late: bool) -> bool:
+        try:
+            answer = self.controller.again(parked.method, parked.note, parked.asked, late)
+        except CoordinatorError as error:
+            parked.call.fault(error)
+            return True
+        if answer is None and not late:
+            return False
+        parked.call.answer(note_text(answer or {}))
+        return True
+
+
+def read_note(params: tuple[Any, ...]) -> Mapping[str, Any]:
+    """The object in the one JSON text of a note's parameters."""
+    if len(params) != 1 or not isinstance(params[0], str):
+        raise BadParameters("a note has one parameter, a JSON object as text")
+    try:
+        note = json.loads(params[0])
+    except (ValueError, RecursionError):
+        raise BadParameters("a note's parameter must be the text of a JSON object") from None
+    if not isinstance(note, dict):
+        raise BadParameters("a note's parameter must be the text of a JSON object")
+    return note
+
+
+def note_text(answer: Mapping[str, Any]) -> str:
+    """JSON text in which nothing needs to be escaped in XML."""
+    text = json.dumps(answer, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+class RunFile:
+    """NAME.rc.json: where a ResourceController is, for ``coordinator stop --rc=NAME``. Mode 0600.
+
+    Its process holds a lock on it for life, so that a second one of that name in the directory refuses, and a file
+    that a kill -9 left behind hinders nobody.
+    """
+
+    def __init__(self, directory: str, name: str) -> None:
+        self.path = os.path.join(directory, f"{name}.rc.json")
+        self._descriptor = self._locked()
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        data = (json.dumps(content, indent=1) + "\n").encode()
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, data, 0)
+
+    def remove(self) -> None:
+        """At a clean end; while we still hold the lock."""
+        os.unlink(self.path)
+        os.close(self._descriptor)
+
+    def _locked(self) -> int:
+        while True:
+            descriptor = paths.open_private(self.path, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken = os.pread(descriptor, 65536, 0)
+                os.close(descriptor)
+                raise NameTaken(_taken_text(self.path, taken)) from None
+            try:
+                if os.stat(self.path).st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
+            except FileNotFoundError:
+                pass  # its owner removed it between our open and our lock
+            os.close(descriptor)
+
+
+def read_run_file(directory: str, name: str) -> dict[str, Any] | None:
+    """What the run file of a ResourceController says ({name, url, pid, host, boot, started, log, port}), or None if
+    there is none. It may be a dead one's: procs.is_alive tells."""
+    try:
+        descriptor = paths.open_private(os.path.join(directory, f"{paths.check_name(name)}.rc.json"), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            content = json.load(file)
+        except ValueError:
+            return None  # a process that was killed while it started
+    return content if isinstance(content, dict) else None
+
+
+def _taken_text(path: str, content: bytes) -> str:
+    try:
+        run = json.loads(content)
+        where = f" (pid {run['pid']}, {run['url']})"
+    except (ValueError, KeyError, TypeError):
+        where = ""
+    return (
+        f"a ResourceController of this name already runs in {os.path.dirname(path)}{where}; stop it with "
+        f"`coordinator stop --rc={os.path.basename(path).removesuffix('.rc.json')}`, or choose another name"
+    )
+
+
+def serve_controller(options: ControllerOptions | Mapping[str, Any], announce: Callable[..., object]) -> None:
+    """Be the ResourceController of these options until SIGTERM, SIGINT or stop().
+
+    ``announce(name=, url=, pid=, log=, host=, port=, hosts=)`` is called once, when it serves. Before that a failure
+    is raised: BadName, NameTaken, HostsFileError, StateError (shelves), PortTaken.
+    """
+    from coordinator import logs, procs
+
+    chosen = options if isinstance(options, ControllerOptions) else _options(options)
+    directory = os.path.abspath(chosen.directory)
+    paths.check_name(chosen.rc)
+    run_file = RunFile(directory, chosen.rc)
+    try:
+        controller = ResourceController(
+            chosen.rc,
+            chosen.port,
+            chosen.overload_margin,
+            chosen.rebalance_frequency,
+            chosen.errlog or False,
+            chosen.throttle,
+            chosen.host,
+            directory=directory,
+        )
+        turns = ControllerTurns(controller)
+        server = TurnServer(turns.turn, None, chosen.host, chosen.port)
+        try:
+            _, port = server.listen()
+        except PortTaken as taken:
+            raise PortTaken(f"{taken.message} Another ResourceController may be there: coordinator hosts") from None
+        everywhere = chosen.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound here
+        public = paths.full_hostname() if everywhere else chosen.host
+        token = paths.find_token(public, port) or paths.new_token()
+        paths.keep_token(public, port, token)
+        server.authorise = token_check(token)
+        controller.port = port
+        controller.url = f"http://[{public}]:{port}" if ":" in public else f"http://{public}:{port}"
+        logs.open_log(None if chosen.foreground else controller.errlog)
+        me = procs.own_identity()
+        told = {"name": chosen.rc, "url": controller.url, "pid": me.pid, "log": controller.errlog, "port": port}
+        run_file.write({**told, "host": me.host, "boot": me.boot, "started": me.started})
+        procs.raise_open_files()
+        _run(controller, turns, server, lambda: announce(**told, host=public, hosts=len(controller.farm.hosts)))
+    finally:
+        run_file.remove()
+
+
+def _run(
+    controller: ResourceController, turns: ControllerTurns, server: TurnServer, announce: Callable[[], object]
+) -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        # stop() is called within a turn: the loop ends after the answer was sent.
+        controller.on_stop = lambda: _end_soon(loop, server)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _signalled, loop, server, number)
+        server.start(loop)
+
+        def tick() -> None:
+            loop.call_later(TICK_S, tick)
+            turns.tick()
+
+        loop.call_later(TICK_S, tick)
+        log.info("serve %s at %s with %d hosts", controller.name, controller.url, len(controller.farm.hosts))
+        announce()
+        loop.run_forever()
+        log.info("end %s; its jobs go on", controller.name)
+    finally:
+        controller.close()
+        loop.close()
+
+
+def _signalled(loop: asyncio.AbstractEventLoop, server: TurnServer, number: int) -> None:
+    log.info("told to end by %s", signal.Signals(number).name)
+    _end_soon(loop, server)
+
+
+def _end_soon(loop: asyncio.AbstractEventLoop, server: TurnServer) -> None:
+    def end() -> None:
+        server.stop()
+        # Connections are closed by callbacks of the loop: it ends behind them.
+        loop.call_soon(loop.call_soon, loop.stop)
+
+    loop.call_soon(end)
+
+
+def _options(given: Mapping[str, Any]) -> ControllerOptions:
+    known = {field.name for field in fields(ControllerOptions)}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise BadOption(f"a ResourceController has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    return ControllerOptions(**given)

@@ -1,0 +1,291 @@
+"""The farm as the ResourceController sees it: its hosts, their loads, the jobs in the queue, and the last Plan.
+
+The ResourceController tells it what happened (a beat, a load, a host's new maxload, time passing) and asks what each
+job may have. Time comes in as ``now``, seconds of a clock that only goes forward; ``at`` is wall time, for people.
+It calls nobody and keeps nothing on disk. A job that is not heard of leaves the queue; its processors go on without
+us, for they are its Coordinator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from coordinator.core.balance import Claim, Plan, assign, room
+from coordinator.core.beats import Beat
+from coordinator.core.hosts import HostInfo
+from coordinator.core.loads import HostLoad
+
+#: a job whose Coordinator is silent for so long is out of the queue (its beats come every 5 to 10 s)
+SILENT_S = 30.0
+#: and is shown as lost from here on
+LATE_S = 15.0
+#: a Coordinator that knows only the classic calls has no beat; its processors report every ten minutes
+CLASSIC_SILENT_S = 1800.0
+
+
+@dataclass
+class Job:
+    """A Coordinator in the queue: its last beat, and what it may have."""
+
+    beat: Beat
+    order: int
+    started: float
+    heard: float
+    classic: bool = False
+    pids: set[tuple[str, int]] = field(default_factory=set)
+    slots: Mapping[str, int] = field(default_factory=dict)
+    reason: str | None = None
+    version: int = 0
+    #: what people directed, and what the Coordinator itself said then: (priority, immediate, demand_ncpu)
+    directed: tuple[float, bool, int] | None = None
+    own: tuple[float, bool, int] | None = None
+
+    @property
+    def processors(self) -> Mapping[str, int]:
+        """Processors that run now, by host: what the Coordinator counts, or the classic registrations."""
+        if not self.classic:
+            return self.beat.processors
+        counts: dict[str, int] = {}
+        for host, _ in self.pids:
+            counts[host] = counts.get(host, 0) + 1
+        return counts
+
+    @property
+    def marks(self) -> set[str]:
+        """The words by which its processors may name it."""
+        return {self.beat.url, self.beat.run, self.beat.name} - {""}
+
+    def state(self, now: float) -> str:
+        if not self.classic and now - self.heard > LATE_S:
+            return "lost"
+        return "running" if self.slots or self.processors else "queued"
+
+
+class Farm:
+    """Hosts, loads and jobs. ``first`` starts the version numbers of this life, larger than those of any earlier one.
+
+    ``loads_matter`` False: somebody asked for exactly these slots, whatever else the machine does.
+    """
+
+    def __init__(
+        self, first: int = 1, throttle: float = 1.0, overload_margin: float = 0.6, loads_matter: bool = True
+    ) -> None:
+        self.hosts: dict[str, HostInfo] = {}
+        self.jobs: dict[str, Job] = {}
+        self.throttle = throttle
+        self.overload_margin = overload_margin
+        self.plan = Plan({}, {}, {})
+        #: rises whenever any answer may have changed
+        self.version = first
+        #: rises when people ask to try unused hosts again
+        self.retry = first
+        self.due = True
+        self._loads: dict[str, HostLoad] = {}
+        self._loads_matter = loads_matter
+        self._order = 0
+
+    # --- jobs ---
+
+    def hear(self, beat: Beat, now: float, at: float, classic: bool = False) -> tuple[Job, bool]:
+        """A Coordinator registers or beats. Returns its job, and whether it is new in the queue."""
+        job = self.jobs.get(beat.url)
+        if job is not None and job.beat.name != beat.name:
+            self.drop(beat.url, now)  # another job on a dead job's port is not that job
+            job = None
+        new = job is None
+        if job is None:
+            self._order += 1
+            job = Job(beat, self._order, at, now, classic)
+            predecessor = self._with_name(beat)
+            if predecessor is not None:
+                # A Coordinator that came back under its name, on another port perhaps, has its place again.
+                job.order, job.started = predecessor.order, predecessor.started
+                self.drop(predecessor.beat.url, now)
+            self.jobs[beat.url] = job
+            self._count(job.processors, +1, now)
+            self.due = True
+        else:
+            if not classic and job.directed is not None:
+                # People's word holds until the Coordinator itself asks for something else.
+                if _wishes(beat) == job.own:
+                    beat = _with_wishes(beat, job.directed)
+                else:
+                    job.directed = None
+            before, was_running = _claim(job, {}), job.processors
+            job.beat, job.heard, job.classic = beat, now, classic
+            if job.processors != was_running:
+                self._count(was_running, -1, now)
+                self._count(job.processors, +1, now)
+            self.due |= _claim(job, {}) != before
+        for host, load in beat.loads.items():
+            self.load(host, load, now)
+        return job, new
+
+    def direct(self, job: Job, priority: float, immediate: bool, demand_ncpu: int) -> None:
+        """People change what a Coordinator asks for."""
+        if job.directed is None:
+            job.own = _wishes(job.beat)
+        job.directed = (priority, immediate, demand_ncpu)
+        job.beat = _with_wishes(job.beat, job.directed)
+        self._changed()
+
+    def drop(self, url: str, now: float) -> Job | None:
+        job = self.jobs.pop(url, None)
+        if job is not None:
+            self._count(job.processors, -1, now)
+            self._changed()
+        return job
+
+    def join(self, job: Job, host: str, pid: int, now: float) -> None:
+        """A classic processor registers."""
+        job.heard = now
+        if (host, pid) not in job.pids:
+            job.pids.add((host, pid))
+            if job.classic:
+                self._count({host: 1}, +1, now)
+            self._changed()
+
+    def leave(self, job: Job, host: str, pid: int, now: float) -> None:
+        """A classic processor unregisters."""
+        job.heard = now
+        if (host, pid) in job.pids:
+            job.pids.remove((host, pid))
+            if job.classic:
+                self._count({host: 1}, -1, now)
+            self._changed()
+
+    def expire(self, now: float) -> list[Job]:
+        """Take the jobs out of the queue that are not heard of. Returns them."""
+        lost = [job for job in self.jobs.values() if now - job.heard > (CLASSIC_SILENT_S if job.classic else SILENT_S)]
+        for job in lost:
+            self.drop(job.beat.url, now)
+        return lost
+
+    def renew(self, now: float) -> None:
+        """We slept ourselves: nobody is judged by the time that we were away."""
+        for job in self.jobs.values():
+            job.heard = now
+
+    def _with_name(self, beat: Beat) -> Job | None:
+        def mark(one: Beat) -> tuple[str, ...]:
+            return (one.name, one.user, one.host, one.directory)
+
+        for job in self.jobs.values():
+            if beat.directory and mark(job.beat) == mark(beat):
+                return job
+        return None
+
+    # --- hosts and loads ---
+
+    def set_hosts(self, hosts: Mapping[str, HostInfo]) -> None:
+        if dict(hosts) != self.hosts:
+            # Answers hold the options of hosts too, which the Plan does not show.
+            self.hosts = dict(hosts)
+            for job in self.jobs.values():
+                job.version = 0
+            self._changed()
+
+    def load(self, host: str, load: float, now: float) -> None:
+        """The load of a host, everybody's processes, ours included."""
+        if host not in self.hosts:
+            return
+        known = self._loads.setdefault(host, HostLoad(ours_now=now))
+        known.report(load, now)
+        self._room_changed(host, now)
+
+    def overloaded(self, host: str, load: float) -> bool:
+        return load > self.hosts[host].maxload + self.overload_margin
+
+    def loads(self) -> dict[str, float]:
+        """{host: load}; where nobody reported one, the processors that we know of."""
+        shown = {}
+        for host in self.hosts:
+            known = self._loads.get(host, HostLoad())
+            shown[host] = float(known.running) if known.reported is None else known.reported
+        return shown
+
+    def running(self, host: str) -> int:
+        known = self._loads.get(host)
+        return known.running if known else 0
+
+    def retry_unused(self) -> list[str]:
+        """Forget the load of hosts where nothing of ours runs, and let every job try its unreachable hosts again."""
+        unused = [host for host in self.hosts if not self.running(host)]
+        for host in unused:
+            self._loads.pop(host, None)
+        self.retry += 1
+        for job in self.jobs.values():
+            job.version = 0
+        self._changed()
+        return unused
+
+    def _count(self, processors: Mapping[str, int], sign: int, now: float) -> None:
+        for host, count in processors.items():
+            known = self._loads.setdefault(host, HostLoad(ours_now=now))
+            known.follow(now)
+            known.running = max(0, known.running + sign * count)
+        self.due = True
+
+    def _room_changed(self, host: str, now: float) -> None:
+        if self._loads_matter and self.plan.room.get(host) != self._room(host, now):
+            self.due = True
+
+    def _room(self, host: str, now: float) -> int:
+        return room(self.hosts[host].maxload, self._loads[host].of_others(now), self.overload_margin)
+
+    # --- the Plan ---
+
+    def grow_old(self, now: float) -> None:
+        """Loads that are too old to count make room; call it now and then."""
+        for host in self._loads.keys() & self.hosts.keys():
+            self._room_changed(host, now)
+
+    def rebalance(self, now: float) -> list[Job]:
+        """Make a new Plan. Returns the jobs whose answer changed."""
+        others = {host: known.of_others(now) for host, known in self._loads.items()} if self._loads_matter else {}
+        claims = [_claim(job, job.slots) for job in self.jobs.values()]
+        self.plan = assign(self.hosts, others, {}, claims, self.throttle, self.overload_margin)
+        self.due = False
+        changed = []
+        for url, job in self.jobs.items():
+            slots, reason = self.plan.slots[url], self.plan.reasons.get(url)
+            if job.version == 0 or slots != job.slots or reason != job.reason:
+                changed.append(job)
+                self.version += 1
+                job.slots, job.reason, job.version = slots, reason, self.version
+        return changed
+
+    def to_start(self, job: Job) -> list[str]:
+        """Hosts on which the job may start a processor now, one entry for each."""
+        running = job.processors
+        return [host for host, count in job.slots.items() for _ in range(count - running.get(host, 0))]
+
+    def _changed(self) -> None:
+        self.version += 1
+        self.due = True
+
+
+def _wishes(beat: Beat) -> tuple[float, bool, int]:
+    return (beat.priority, beat.immediate, beat.demand_ncpu)
+
+
+def _with_wishes(beat: Beat, wishes: tuple[float, bool, int]) -> Beat:
+    return replace(beat, priority=wishes[0], immediate=wishes[1], demand_ncpu=wishes[2])
+
+
+def _claim(job: Job, placed: Mapping[str, int]) -> Claim:
+    beat = job.beat
+    return Claim(
+        beat.url,
+        job.order,
+        beat.name,
+        beat.priority,
+        beat.immediate,
+        beat.demand_ncpu,
+        beat.ncpu_limit,
+        beat.wants,
+        job.processors,
+        placed,
+        beat.unreachable,
+    )

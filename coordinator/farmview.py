@@ -1,0 +1,137 @@
+"""What a ResourceController shows of itself: ``get_status`` in the shape of the manual, ``get_farm`` for our own tools.
+
+Each host and each job that waits comes with the reason in words. Nothing is changed by looking.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import coordinator
+from coordinator.core.rules import place_key
+
+if TYPE_CHECKING:
+    from coordinator.core.farm import Job
+    from coordinator.core.hosts import HostInfo
+    from coordinator.resource import ResourceController
+
+
+def status(controller: ResourceController) -> list[Any]:
+    """``[name, errlog, {host: load}, [[host, maxload]], [[name, url, priority, allocated, running, started]],
+    {resource: [path, command]}, {'host:resource': path}, {'host:resource': pid}]``."""
+    state, book = controller.farm, controller.rules.book
+    jobs = [
+        [
+            job.beat.name,
+            job.beat.url,
+            job.beat.priority,
+            sum(job.slots.values()),
+            sum(job.processors.values()),
+            job.started,
+        ]
+        for job in _in_order(controller)
+    ]
+    return [
+        controller.name,
+        controller.errlog,
+        state.loads(),
+        [[host.name, host.maxload] for host in state.hosts.values()],
+        jobs,
+        {name: rule.to_wire() for name, rule in book.rules.items()},
+        {place_key(place): path for place, path in book.built.items()},
+        {place_key(place): lock.pid for place, lock in book.locks.items()},
+    ]
+
+
+def farm(controller: ResourceController) -> dict[str, Any]:
+    """Everything that is known, by name; times are wall time in seconds, counts are processors."""
+    state, book = controller.farm, controller.rules.book
+    loads = state.loads()
+    return {
+        "name": controller.name,
+        "url": controller.url,
+        "pid": os.getpid(),
+        "started": controller.started,
+        "version": getattr(coordinator, "__version__", ""),
+        "log": controller.errlog,
+        "directory": controller.directory,
+        "throttle": state.throttle,
+        "overload_margin": state.overload_margin,
+        "rebalance_frequency": controller.jobs.rebalance_frequency,
+        "hosts_error": controller.jobs.hosts_error,
+        "hosts": {name: _host(controller, host, loads[name]) for name, host in state.hosts.items()},
+        "jobs": [_job(job, job.state(controller.clock())) for job in _in_order(controller)],
+        "rules": {name: rule.to_wire() for name, rule in book.rules.items()},
+        "resources": {place_key(place): path for place, path in book.built.items()},
+        "locks": {place_key(place): lock.pid for place, lock in book.locks.items()},
+        "builds": [
+            {
+                "host": lock.host,
+                "resource": lock.name,
+                "pid": lock.pid,
+                "lock": lock.number,
+                "job": lock.job,
+                "since": lock.since,
+                "path": lock.rule.path,
+            }
+            for lock in book.locks.values()
+        ],
+        "failed_builds": {place_key(place): failure.reason for place, failure in book.failed.items()},
+    }
+
+
+def _in_order(controller: ResourceController) -> list[Job]:
+    return sorted(controller.farm.jobs.values(), key=lambda job: job.order)
+
+
+def _host(controller: ResourceController, host: HostInfo, load: float) -> dict[str, Any]:
+    state = controller.farm
+    running = state.running(host.name)
+    slots = state.plan.room.get(host.name, 0)
+    name, reason, since = "ok", None, None
+    cut_off = [job.beat.unreachable[host.name] for job in state.jobs.values() if host.name in job.beat.unreachable]
+    if cut_off and not running:
+        name = "resting" if cut_off[0].startswith("resting") else "unreachable"
+        reason, since = cut_off[0], controller.jobs.cut_off_since.get(host.name)
+    elif host.maxload <= 0:
+        reason = "its maxload is 0: it is not to be used"
+    elif slots < math.floor(host.maxload):
+        reason = f"other work on it leaves {slots} of {host.maxload:g} slots (load {load:.2f})"
+    return {
+        "maxload": host.maxload,
+        "load": load,
+        "slots": slots,
+        "processors": running,
+        "state": name,
+        "reason": reason,
+        "since": since,
+        "options": dict(host.options),
+    }
+
+
+def _job(job: Job, state: str) -> dict[str, Any]:
+    beat = job.beat
+    reason = job.reason
+    if state == "lost":
+        reason = "its Coordinator is silent; it leaves the queue if it stays so"
+    return {
+        "name": beat.name,
+        "url": beat.url,
+        "user": beat.user,
+        "priority": beat.priority,
+        "immediate": beat.immediate,
+        "demand_ncpu": beat.demand_ncpu,
+        "ncpu_limit": beat.ncpu_limit,
+        "run": beat.run,
+        "pid": beat.pid,
+        "host": beat.host,
+        "directory": beat.directory,
+        "resources": list(beat.resources),
+        "processors": sum(job.processors.values()),
+        "slots": sum(job.slots.values()),
+        "state": state,
+        "reason": reason,
+        "started": job.started,
+    }
