@@ -1,0 +1,51 @@
+"""How large the next block of tasks is, and who is asked to give one back.
+
+The task server asks; the answers are arithmetic on figures that it keeps. A block is as many tasks as a
+processor works on in about ``AIM_S``: small enough that a lost block costs little, large enough that the calls
+cost nothing beside the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: seconds of work that a block aims at
+AIM_S = 0.2
+#: the next block is at most so many times the last one
+GROWTH = 8
+#: tasks longer than this are handed out one at a time, without one ahead
+LONG_TASK_S = 0.05
+#: most tasks of one block
+MOST = 16_384
+#: most bytes of the IDs of one block
+MOST_BYTES = 1 << 20
+
+
+def block_size(task_s: float | None, last: int, known: int, processors: int) -> int:
+    """How many tasks the next block has.
+
+    ``task_s``: seconds a task took in the last blocks, None before the first report; ``last``: tasks of the last
+    block; ``known``: tasks that are read and not leased; ``processors``: how many share them. At least 1, at most
+    what is known divided by twice the processors, so that the end of the stream is shared evenly.
+    """
+    if task_s is None or task_s >= LONG_TASK_S:
+        return 1
+    wanted = int(AIM_S / task_s) if task_s > 0 else MOST
+    return max(1, min(wanted, last * GROWTH, known // (2 * max(1, processors)), MOST))
+
+
+def smoothed(old: float | None, new: float) -> float:
+    """The running estimate of a task's seconds: quick to rise, since a too large block is what hurts."""
+    if old is None:
+        return new
+    weight = 0.5 if new > old else 0.25
+    return old + weight * (new - old)
+
+
+def who_gives_back(unbegun: Mapping[int, int], idle: int) -> list[int]:
+    """Which processors are asked for tasks they have not begun, the richest first, one for each idle one.
+
+    ``unbegun``: ``{processor number: tasks held and, as far as is known, not begun}``.
+    """
+    rich = sorted((number for number, tasks in unbegun.items() if tasks > 1), key=lambda n: (-unbegun[n], n))
+    return rich[:idle]

@@ -1,0 +1,191 @@
+"""The one message between a Processor and its Coordinator: report what was done, receive the next block.
+
+Both ends use this room and nothing else of each other. A message is JSON text inside one XML-RPC string (the
+standard codec costs 1.7 microseconds an ID, this 0.1); it has no character that XML would have to escape, because
+:mod:`coordinator.core.ids` writes ``& < >`` as JSON escapes and :func:`text_of` does the same for the rest.
+
+Tasks travel as positions. IDs travel once, from the Coordinator to the Processor, as the canonical texts that the
+journal holds. A request may arrive twice and an answer may be lost: the same ``seq`` gets the same answer, and
+``held`` says which leases the sender really has.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+WORK, NOTHING, END, STOP, WHO = "work", "nothing", "end", "stop", "who"
+#: what an answer can say: here is a block; no block now; no more tasks; leave; tell me who you are
+
+
+def text_of(value: object) -> str:
+    """JSON that needs no XML escaping."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if "&" in text or "<" in text or ">" in text:
+        text = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return text
+
+
+@dataclass(slots=True)
+class LeaseReport:
+    """What became of some tasks of one lease. Positions are absolute.
+
+    ``done``: flat list ``[a, b, a, b, ...]`` of ranges; ``failed``: ``[[position, error], ...]`` with an error as
+    :func:`error_of` makes it; ``results``: lines ``position TAB canonical value``.
+    """
+
+    lease: int
+    done: list[int] = field(default_factory=list)
+    failed: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.done or self.failed)
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        return list(zip(self.done[::2], self.done[1::2], strict=True))
+
+
+@dataclass(slots=True)
+class Request:
+    """Processor to Coordinator. ``worked``: (tasks, seconds) since the last request; ``idle``: it has nothing to do."""
+
+    run: str
+    processor: int
+    incarnation: str
+    seq: int
+    held: list[int] = field(default_factory=list)
+    reports: list[LeaseReport] = field(default_factory=list)
+    returned: list[tuple[int, int, int]] = field(default_factory=list)
+    worked: tuple[int, float] = (0, 0.0)
+    want: bool = False
+    idle: bool = False
+    who: dict[str, Any] | None = None
+    bye: str | None = None
+    setup_error: dict[str, Any] | None = None
+
+    def to_text(self) -> str:
+        message: dict[str, Any] = {
+            "run": self.run,
+            "p": self.processor,
+            "i": self.incarnation,
+            "s": self.seq,
+            "h": self.held,
+            "w": self.worked,
+        }
+        if self.reports:
+            message["r"] = [[r.lease, r.done, r.failed, r.results] for r in self.reports]
+        if self.returned:
+            message["g"] = self.returned
+        if self.want:
+            message["want"] = 1
+        if self.idle:
+            message["idle"] = 1
+        if self.who is not None:
+            message["who"] = self.who
+        if self.bye is not None:
+            message["bye"] = self.bye
+        if self.setup_error is not None:
+            message["setup"] = self.setup_error
+        return text_of(message)
+
+    @classmethod
+    def from_text(cls, text: str) -> Request:
+        """Raises ValueError, KeyError or TypeError for anything that :meth:`to_text` could not have written."""
+        m = json.loads(text)
+        count, seconds = m["w"]
+        return cls(
+            _a(str, m["run"]),
+            _a(int, m["p"]),
+            _a(str, m["i"]),
+            _a(int, m["s"]),
+            [_a(int, n) for n in m["h"]],
+            [
+                LeaseReport(_a(int, r[0]), _ranges(r[1]), [(_a(int, p), _a(dict, e)) for p, e in r[2]], [_a(str, x) for x in r[3]])
+                for r in m.get("r", ())
+            ],
+            [(_a(int, n), _a(int, a), _a(int, b)) for n, a, b in m.get("g", ())],
+            (int(count), float(seconds)),
+            bool(m.get("want")),
+            bool(m.get("idle")),
+            m.get("who"),
+            m.get("bye"),
+            m.get("setup"),
+        )
+
+
+@dataclass(slots=True)
+class Answer:
+    """Coordinator to Processor.
+
+    ``ids``: JSON array text of the canonical IDs of the block, or ``first`` for consecutive integers; ``term_s``:
+    how long the leases held now are good for, from the moment the answer is read; ``give``: somebody is idle,
+    please return what you have not begun; ``drop``: leases that are not the reader's any more.
+    """
+
+    seq: int
+    state: str
+    lease: int = 0
+    start: int = 0
+    count: int = 0
+    ids: str = ""
+    first: int | None = None
+    term_s: float = 0.0
+    give: bool = False
+    drop: list[int] = field(default_factory=list)
+    attempts: dict[int, int] = field(default_factory=dict)
+    reason: str | None = None
+
+    def to_text(self) -> str:
+        head: dict[str, Any] = {"s": self.seq, "state": self.state, "term": self.term_s}
+        if self.give:
+            head["give"] = 1
+        if self.drop:
+            head["drop"] = self.drop
+        if self.reason is not None:
+            head["reason"] = self.reason
+        if self.state == WORK:
+            head["n"] = self.lease
+            head["a"] = self.start
+            head["c"] = self.count
+            if self.attempts:
+                head["try"] = sorted(self.attempts.items())
+            if self.first is not None:
+                head["first"] = self.first
+        text = text_of(head)
+        # The IDs are canonical text already: they are put in as they are, not encoded again.
+        return f'{text[:-1]},"ids":{self.ids}}}' if self.ids else text
+
+    @classmethod
+    def from_text(cls, text: str) -> tuple[Answer, list[Any] | None]:
+        """The answer, and the IDs as JSON values (tags not yet undone), None where they are consecutive integers."""
+        m = json.loads(text)
+        answer = cls(
+            m["s"],
+            m["state"],
+            m.get("n", 0),
+            m.get("a", 0),
+            m.get("c", 0),
+            "",
+            m.get("first"),
+            m["term"],
+            bool(m.get("give")),
+            m.get("drop", []),
+            {p: k for p, k in m.get("try", ())},
+            m.get("reason"),
+        )
+        return answer, m.get("ids")
+
+
+def _a(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} expected, got {type(value).__name__}")
+    return value
+
+
+def _ranges(flat: list[int]) -> list[int]:
+    if len(flat) % 2 or any(type(x) is not int for x in flat) or any(a < 0 or a >= b for a, b in zip(flat[::2], flat[1::2], strict=True)):
+        raise ValueError("not a list of ranges")
+    return flat

@@ -1,0 +1,44 @@
+"""A lease: a run of tasks given to one processor until a deadline.
+
+The ledger makes, renews and ends leases; the task server writes each to the journal before it leaves. Nothing
+here reads a clock: ``now`` and deadlines are seconds of the caller's steady clock, terms travel as durations.
+
+A lease that ended (its deadline passed) keeps its ``open`` positions until somebody else is given them: a late
+report is welcome as long as nobody else began the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from coordinator.core.spans import Spans
+
+#: seconds a lease lasts without a word from its holder or the holder's keeper
+TERM_S = 60.0
+#: seconds for a classic XML-RPC client, which has no keeper that vouches for it
+CLASSIC_TERM_S = 3600.0
+#: seconds that processors which lost their Coordinator wait for it to come back
+GRACE_S = 600.0
+#: lease numbers of one life of a Coordinator begin at ``life * LIFE_STRIDE``, so that a number whose record was
+#: lost in a power cut is never given twice
+LIFE_STRIDE = 1 << 32
+
+
+@dataclass(slots=True)
+class Lease:
+    """Positions ``start`` to ``stop`` (excluded), given to processor number ``holder``."""
+
+    number: int
+    start: int
+    stop: int
+    holder: int
+    deadline: float
+    term_s: float = TERM_S
+    lapsed: bool = False
+    open: Spans = field(default_factory=Spans)
+
+    def __post_init__(self) -> None:
+        self.open.add(self.start, self.stop)
+
+    def __len__(self) -> int:
+        return self.stop - self.start

@@ -1,0 +1,1 @@
+"""What starts and watches processes somewhere; one file per kind of place."""

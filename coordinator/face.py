@@ -1,0 +1,212 @@
+"""What the Coordinator answers over XML-RPC to people, monitors and classic clients, with the manual's names and shapes.
+
+One class, one method per call; the task server dispatches to it and commits afterwards. Processors of our own speak
+``exchange`` instead and never come here. It never waits and never starts anything itself.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from coordinator.core import ids
+from coordinator.errors import BadInput, StateError, UnknownHost, UnknownProcessor, UnservableTaskID
+
+if TYPE_CHECKING:
+    from coordinator.taskserver import Coordinator
+
+
+class Face:
+    """The remote methods of one Coordinator."""
+
+    xmlrpc_methods: ClassVar[dict[str, int]] = dict.fromkeys(
+        "register_client unregister_client next report_success report_error get_status set_max_clients stop_client "
+        "start_processors get_job stop redo".split(),
+        0,
+    )
+
+    def __init__(self, server: Coordinator) -> None:
+        self._server = server
+        self._classic: dict[tuple[str, int], int] = {}
+
+    # --- classic processors -----------------------------------------------------------------------------
+
+    def register_client(self, host: str, pid: int, logfile: str) -> bool:
+        """A processor of any make begins; it holds one task at a time."""
+        run = self._server.run
+        number = run.new_number()
+        self._classic[host, pid] = number
+        run.hire(number, host, pid, logfile, self._server.now(), classic=True)
+        self._server.log.info("register_client host=%s pid=%s number=%d", host, pid, number)
+        return True
+
+    def unregister_client(self, host: str, pid: int, message: str) -> bool:
+        """It ends; the task that it held goes to others."""
+        number = self._classic.pop((host, pid), None)
+        self._server.log.info("unregister_client host=%s pid=%s message=%s", host, pid, message)
+        if number is not None:
+            self._server.run.depart(number, message, None, self._server.now())
+        return True
+
+    def next(self, host: str, pid: int, success_id: Any) -> Any:
+        """Report the last task done (False: none) and get the next ID; False: no more; True: ask again in a while.
+
+        A success_id that is not the task held serves that task again. An ID that plain XML-RPC cannot carry is a fault.
+        """
+        run, now = self._server.run, self._server.now()
+        number = self._number(host, pid)
+        held = run.ledger.held_by(number)
+        if held and success_id is not False:
+            position = held[0].start
+            if plain(run.id_of(position)) == plain(success_id) and type(success_id) is not bool:
+                run.classic_report(number, True, None, now)
+                held = []
+        if held:
+            run.ledger.renew(number, now)
+            return self._carried(held[0].start)
+        if run.stopping is not None or run.hired[number].leaving:
+            return False
+        first = run.ledger.todo.first()
+        if first is not None:
+            self._carried(first)  # refused before it is leased: it stays for processors that can take it
+        lease = run.classic_lease(number, now)
+        if lease is None:
+            return not run.ledger.finished
+        return self._carried(lease.start)
+
+    def report_success(self, host: str, pid: int, id: Any) -> bool:
+        """The task held is done."""
+        self._check_held(host, pid, id)
+        return self._server.run.classic_report(self._number(host, pid), True, None, self._server.now())
+
+    def report_error(self, host: str, pid: int, id: Any, tb_report: str) -> bool:
+        """The task held failed; the traceback goes to the log and to the job's errors."""
+        self._check_held(host, pid, id)
+        last = tb_report.strip().splitlines()[-1] if tb_report.strip() else "Error"
+        kind, _, message = last.partition(":")
+        error = {"kind": kind.strip(), "message": message.strip(), "traceback": tb_report, "where": ""}
+        return self._server.run.classic_report(self._number(host, pid), False, error, self._server.now())
+
+    def _number(self, host: str, pid: int) -> int:
+        number = self._classic.get((host, pid))
+        if number is None or number not in self._server.run.hired:
+            raise UnknownProcessor(f"process {pid} on {host} is not registered: call register_client(host, pid, logfile) first")
+        return number
+
+    def _check_held(self, host: str, pid: int, task_id: Any) -> None:
+        run = self._server.run
+        held = run.ledger.held_by(self._number(host, pid))
+        if not held or plain(run.id_of(held[0].start)) != plain(task_id):
+            raise BadInput(f"process {pid} on {host} does not hold the task {ids.shown(task_id)}")
+
+    def _carried(self, position: int) -> Any:
+        """The ID at a position as plain XML-RPC carries it, there and back."""
+        value = self._server.run.id_of(position)
+        reason = uncarriable(value)
+        if reason:
+            raise UnservableTaskID(
+                f"the next task's ID is {ids.shown(value)}, and a classic XML-RPC client cannot be given {reason}; "
+                f"processors of this package can"
+            )
+        return value
+
+    # --- monitors ---------------------------------------------------------------------------------------
+
+    def get_status(self) -> list[Any]:
+        """[name, errlog, n, nsuccess, nerrors, [[host, pid, done]...], [[id, host, pid, since]...],
+        {logfile: [host, pid or False, number]}]; n counts the tasks handed out so far, in this run and before."""
+        server, run = self._server, self._server.run
+        now, wall = server.now(), time.time()
+        running = [
+            [self._shown_id(h.position), h.host, h.pid, wall - (now - h.since_s)]
+            for h in run.hired.values()
+            if h.position >= 0 and self._is_open(h.number, h.position)
+        ]
+        for (host, pid), number in self._classic.items():
+            running += [[self._shown_id(lease.start), host, pid, wall] for lease in run.ledger.held_by(number)]
+        logs = {h.log: [h.host, h.pid, h.number] for h in run.hired.values() if h.log}
+        logs |= {h.log: [h.host, False, h.number] for h in run.departed.values() if h.log}
+        ledger = run.ledger
+        return [
+            server.name,
+            str(server.errlog),
+            ledger.settled + ledger.leased,
+            ledger.done,
+            ledger.failed,
+            [[h.host, h.pid, h.done] for h in run.hired.values()],
+            running,
+            logs,
+        ]
+
+    def get_job(self) -> dict[str, Any]:
+        """Everything that our own tools show, as a dictionary."""
+        return self._server.describe()
+
+    def _is_open(self, number: int, position: int) -> bool:
+        return any(position in lease.open for lease in self._server.run.ledger.held_by(number))
+
+    def _shown_id(self, position: int) -> Any:
+        value = self._server.run.id_of(position)
+        return value if not uncarriable(value) else ids.encode(value)
+
+    # --- directives -------------------------------------------------------------------------------------
+
+    def set_max_clients(self, n: int) -> bool:
+        """Never more than n processors from now on; those above leave when they next ask."""
+        self._server.log.info("set_max_clients %d", n)
+        self._server.crew.limit = n
+        return True
+
+    def stop_client(self, host: str, pid: int) -> bool:
+        """That processor leaves when it next asks for work."""
+        for hired in self._server.run.hired.values():
+            if (hired.host, hired.pid) == (host, pid):
+                hired.leaving = True
+                self._server.log.info("stop_client host=%s pid=%s", host, pid)
+                return True
+        raise UnknownProcessor(f"no processor with pid {pid} works on {host} for this job")
+
+    def start_processors(self, hosts: list[str]) -> bool:
+        """One more processor on each host of the list, which must be hosts that the ResourceController gave this job."""
+        crew = self._server.crew
+        for host in hosts:
+            if host not in crew.slots:
+                raise UnknownHost(f"{ids.shown(host)} is not one of this job's hosts ({', '.join(crew.slots) or 'none yet'})")
+        for host in hosts:
+            crew.slots[host] += 1
+        return True
+
+    def stop(self, message: str = "stopped") -> bool:
+        """End the job: running tasks finish, nothing new begins; the same command goes on later."""
+        self._server.stop(message)
+        return True
+
+    def redo(self, what: Any) -> int:
+        """Make settled tasks TODO again: "failed", "all", or a list of IDs; returns how many."""
+        if self._server.run.stopping is not None:
+            raise StateError("the job is stopping; redo its tasks when it has ended")
+        return self._server.redo(what)
+
+
+def uncarriable(value: Any) -> str:
+    """What in an ID plain XML-RPC cannot carry there and back, in words; empty if nothing."""
+    if value is None or isinstance(value, bool):
+        return f"{value}, which stands for something else there"
+    if isinstance(value, int):
+        return "" if -(1 << 31) <= value < 1 << 31 else "an integer of more than 32 bits"
+    if isinstance(value, str):
+        return "" if all(c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff" or c in "\t\n" for c in value) else "control characters"
+    if isinstance(value, (list, tuple)):
+        return next((reason for item in value if (reason := uncarriable(item))), "")
+    if isinstance(value, dict):
+        return next((reason for item in [*value, *value.values()] if (reason := uncarriable(item))), "")
+    return ""
+
+
+def plain(value: Any) -> Any:
+    """A value as it looks after a way through plain XML-RPC: tuples are lists there; types count."""
+    if isinstance(value, (list, tuple)):
+        return ["list", *(plain(item) for item in value)]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return (type(value).__name__, value)

@@ -1,0 +1,200 @@
+"""The feeder: the user's server generator, in a process of its own, read ahead in slices of canonical IDs.
+
+The Coordinator forks it (or starts the script anew for it) and reads its pipe as fast as it has room, so that a slow
+generator never delays what is already read, and a fast one waits. A slice is what came within a few milliseconds, at
+most ``SLICE`` IDs, with its digest. When a job goes on, the slices that the journal already has are skipped while
+their digests match; from the first that does not, :mod:`coordinator.resume` looks the IDs up. The feeder never
+decides anything about tasks and never writes to the journal.
+
+What travels: a line of JSON and, after it, ``bytes`` bytes of text (canonical IDs joined by newlines)::
+
+    {"count": 3, "bytes": 17, "digest": "...", "first": null}      a slice
+    {"skipped": 4096}                                               so many were in the journal already
+    {"ended": null} or {"ended": {"kind", "message", "traceback", "where", "at"}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+from coordinator import paths, procs
+from coordinator.core import ids
+from coordinator.core.exchange import text_of
+from coordinator.errors import UnservableTaskID
+
+#: most IDs of one slice, and how many may lie read and unsent
+SLICE, READ_AHEAD = 4096, 16_384
+#: IDs that are taken from the generator in one go
+GULP = 256
+#: bytes of a slice's text above which the slice is sent in parts
+SLICE_BYTES = 1 << 20
+#: seconds that an ID may lie read and unsent: the shortest and the longest
+FRESH_S, STALE_S = 0.002, 0.05
+
+_END = object()
+
+
+class Feeder:
+    """Reads ``make()``'s iterator and writes slices to the descriptor ``out``."""
+
+    def __init__(self, make: Callable[[], Iterable[Any]], out: int, orders: dict[str, Any]) -> None:
+        self._make, self._out, self._orders = make, out, orders
+        self._read: deque[Any] = deque()
+        self._room = threading.Event()
+        self._some = threading.Event()
+        self._position = 0
+        self._error: dict[str, Any] | None = None
+        self._refused = False
+
+    def feed(self) -> int:
+        """Read until the generator ends; the exit status."""
+        sender = threading.Thread(target=self._send_all, name="sender")
+        try:
+            stream = self._resumed(iter(self._make()))
+            sender.start()
+            self._gulp(chain(stream, (_END,)))
+        except (Exception, SystemExit) as error:  # the boundary to the user's generator: whatever it raises ends the stream
+            from coordinator.processor import error_of
+
+            sys.excepthook(type(error), error, error.__traceback__)
+            sys.stderr.flush()
+            self._error = error_of(error)
+            self._read.append(_END)
+            if not sender.is_alive():
+                sender.start()
+        self._some.set()
+        sender.join()
+        return 0
+
+    def _gulp(self, stream: Iterator[Any]) -> None:
+        read = self._read
+        while True:
+            read.extend(islice(stream, GULP))
+            self._some.set()
+            if self._refused or (read and read[-1] is _END):
+                return
+            while len(read) > READ_AHEAD and not self._refused:
+                self._room.clear()
+                if len(read) > READ_AHEAD and not self._refused:
+                    self._room.wait()
+
+    def _resumed(self, stream: Iterator[Any]) -> Iterator[Any]:
+        """The stream after what the journal already has."""
+        known = self._orders["slices"]
+        if not known:
+            return stream
+        from coordinator.resume import rest_of
+
+        rest, skipped = rest_of(stream, known, self._orders["journal"])
+        self._position = skipped
+        self._write({"skipped": skipped}, b"")
+        return rest
+
+    # --- the sending thread ---------------------------------------------------------------------------
+
+    def _send_all(self) -> None:
+        pause_s = FRESH_S
+        while True:
+            if not self._read:
+                # Woken by the next gulp; the time-out is for IDs of a generator that is slow within one.
+                self._some.clear()
+                self._some.wait(pause_s)
+                pause_s = min(pause_s * 2, STALE_S)
+                continue
+            pause_s = FRESH_S
+            values = [self._read.popleft() for _ in range(min(len(self._read), SLICE))]
+            self._room.set()
+            over = values[-1] is _END
+            if over:
+                values.pop()
+            if values and not self._send(values):
+                self._refused = True
+                self._room.set()
+                return
+            if over:
+                self._write({"ended": self._error}, b"")
+                return
+
+    def _send(self, values: list[Any]) -> bool:
+        """Send a slice; False when one of its IDs cannot travel, which ends the stream there."""
+        first = ids.as_integers(values)
+        if first is not None:
+            self._write({"count": len(values), "digest": ids.integers_digest(first, len(values)), "first": first}, b"")
+            self._position += len(values)
+            return True
+        try:
+            texts = ids.encode_many(values)
+        except UnservableTaskID as error:
+            index = error.index or 0
+            if index:
+                self._send(values[:index])
+            self._write({"ended": self._refusal(error)}, b"")
+            return False
+        text = "\n".join(texts)
+        if len(text) > SLICE_BYTES and len(values) > 1:
+            half = len(values) // 2
+            return self._send(values[:half]) and self._send(values[half:])
+        self._write({"count": len(values), "digest": ids.slice_digest(text), "first": None}, text.encode("ascii"))
+        self._position += len(values)
+        return True
+
+    def _refusal(self, error: UnservableTaskID) -> dict[str, Any]:
+        message = f"the ID at position {self._position} of the stream: {error.message}"
+        return {"kind": "UnservableTaskID", "message": message, "traceback": message + "\n", "where": "", "at": 0.0}
+
+    def _write(self, head: dict[str, Any], text: bytes) -> None:
+        head["bytes"] = len(text)
+        whole = memoryview(text_of(head).encode() + b"\n" + text)
+        try:
+            while whole:
+                whole = whole[os.write(self._out, whole) :]
+        except BrokenPipeError:
+            os._exit(0)  # the Coordinator is gone, and with it the reason to read on
+
+
+def fork_feeder(make: Callable[[], Iterable[Any]], not_ours: Sequence[int] = ()) -> tuple[int, int, int]:
+    """Fork the feeder out of a process that has loaded the script; returns (pid, orders descriptor, slices descriptor).
+
+    It waits for its orders (one line of JSON, see :func:`run_feeder`) before it calls ``make``. ``not_ours``: descriptors
+    of the parent's whose other end waits for their closing.
+    """
+    orders_reading, orders_writing = os.pipe()
+    reading, writing = os.pipe()
+
+    def child() -> int:
+        for descriptor in (orders_writing, reading, *not_ours):
+            os.close(descriptor)
+        return run_feeder(make, orders_reading, writing)
+
+    pid = procs.fork(child)
+    os.close(orders_reading)
+    os.close(writing)
+    return pid, orders_writing, reading
+
+
+def run_feeder(make: Callable[[], Iterable[Any]], orders: int, out: int) -> int:
+    """Be the feeder. Orders: ``{"log": path, "slices": [[count, digest, first], ...], "journal": directory}``."""
+    parent = os.getppid()
+    procs.reset_signals()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the Coordinator's to answer
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    procs.die_with_parent(parent)
+    with os.fdopen(orders, "rb") as file:
+        line = file.readline()
+    if not line:
+        return 0
+    told = json.loads(line)
+    if told["log"]:
+        log = paths.open_private(told["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+    return Feeder(make, out, told).feed()

@@ -1,0 +1,357 @@
+"""The keeper of a host: what runs there for one job beside the Processors.
+
+It is two processes. The *guard*, here, beats: it tells the Coordinator which Processors live and what each works on,
+starts those that the Coordinator wants, ends tasks that run over their time limit, and reports each exit with its
+status. The *zygote* (:mod:`coordinator.zygote`) holds the user's script and forks. The guard runs no user code, so
+that it can vouch for a Processor whose code holds the interpreter for minutes; a stopped one it does not vouch for.
+It decides nothing about tasks. The Coordinator away, it waits for the grace time, then ends what it guards.
+
+``python -m coordinator.keeper`` reads its orders, one line of JSON, from stdin; nothing secret is in argv.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator import paths, procs
+from coordinator.core.exchange import text_of
+from coordinator.errors import CoordinatorError, PeerLost, UnknownRun
+from coordinator.hand import now
+from coordinator.wire.client import Connection
+from coordinator.zygote import ROLE, Work, Zygote, new_board, open_board
+
+#: seconds between two beats, between two looks at the processors where a time limit is in force, between two tries
+#: to reach a Coordinator that is away
+BEAT_S, WATCH_S, RETRY_S = 1.0, 0.1, 0.5
+
+
+@dataclass(slots=True)
+class Charge:
+    """One Processor as its guard sees it. ``since``: when it was first seen at ``position``, steady seconds."""
+
+    number: int
+    slot: int
+    log: str
+    pid: int = 0
+    position: int = -1
+    since: float = 0.0
+    cause: str = ""
+
+
+class Guard:
+    """Keeps the Processors of one job on one host. ``orders``: see :func:`orders`."""
+
+    def __init__(self, orders: dict[str, Any], board: int, channel: socket.socket, zygote: int) -> None:
+        self._orders = orders
+        self._board_fd, self._board = board, open_board(board)
+        self._channel, self._zygote = channel, zygote
+        self._connection = Connection(orders["url"], orders["token"], timeout_s=30.0)
+        self._selector = selectors.DefaultSelector()
+        self._charges: dict[int, Charge] = {}
+        self._begun: set[int] = set()
+        self._free_slots = list(range(len(self._board) - 1, -1, -1))
+        self._exits: list[list[Any]] = []
+        self._seq = 0
+        self._awaited = 0
+        self._watched_fd = -1
+        self._lost_since: float | None = None
+        self._next_beat = 0.0
+        self._fault: str | None = None
+        self._threads = 1
+        self._heard = b""
+        self._ending = False
+
+    def serve(self) -> int:
+        """Guard until the job is over; the exit status."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._selector.register(self._channel, selectors.EVENT_READ)
+        self._want(self._orders["numbers"])
+        while True:
+            time_s = now()
+            if time_s >= self._next_beat:
+                self._beat(time_s)
+            pause = self._next_beat - now()
+            if self._orders["time_limit_s"]:
+                self._watch(now())
+                pause = min(pause, WATCH_S)
+            for key, _ in self._selector.select(max(0.0, pause)):
+                if key.fileobj is self._channel:
+                    self._hear_zygote()
+                else:
+                    self._hear_coordinator()
+            if self._ending and not self._charges and not self._exits:
+                return self._leave()
+            if self._lost_since is not None and now() - self._lost_since > self._orders["grace_s"]:
+                print("keeper: the Coordinator did not come back within the grace time; ending", flush=True)
+                return self._leave()
+
+    # --- the Coordinator ------------------------------------------------------------------------------
+
+    def _beat(self, time_s: float) -> None:
+        self._watch(time_s)
+        self._seq += 1
+        charges = [
+            [c.number, c.pid, c.position, round(time_s - c.since, 3), procs.process_state(c.pid), c.log]
+            for c in self._charges.values()
+            if c.pid
+        ]
+        message = {
+            "run": self._orders["run"],
+            "keeper": self._orders["keeper"],
+            "host": self._orders["host"],
+            "pid": os.getpid(),
+            "seq": self._seq,
+            "load": os.getloadavg()[0],
+            "processors": charges,
+            "exits": self._exits,
+            "fault": self._fault,
+            "threads": self._threads,
+        }
+        self._next_beat = time_s + self._orders["beat_s"]
+        try:
+            self._connection.send_note("beat", text_of(message))
+            self._awaited += 1
+            if self._connection.fileno() != self._watched_fd:
+                self._unwatch()
+                self._watched_fd = self._connection.fileno()
+                self._selector.register(self._watched_fd, selectors.EVENT_READ)
+        except PeerLost:
+            self._lose(time_s)
+
+    def _hear_coordinator(self) -> None:
+        try:
+            answer = json.loads(self._connection.receive_note())
+        except PeerLost:
+            self._lose(now())
+            return
+        except UnknownRun as error:
+            print(f"keeper: {error.message}", flush=True)
+            self._kill_all()
+            sys.exit(self._leave())
+        self._lost_since = None
+        self._awaited -= 1
+        self._exits = [exit for exit in self._exits if exit[0] not in answer["noted"]]
+        if answer.get("end"):
+            self._ending = True
+        for number in answer.get("kill", ()):
+            self._kill(number, answer.get("cause", "stopped"))
+        if not self._ending:
+            self._want(answer["numbers"])
+            if not self._awaited:
+                self._next_beat = 0.0  # one beat always lies at the Coordinator, so that its news come at once
+
+    def _lose(self, time_s: float) -> None:
+        self._unwatch()
+        self._connection.close()
+        self._awaited = 0
+        if self._lost_since is None:
+            self._lost_since = time_s
+        self._next_beat = time_s + RETRY_S
+
+    def _unwatch(self) -> None:
+        if self._watched_fd >= 0:
+            self._selector.unregister(self._watched_fd)
+            self._watched_fd = -1
+
+    # --- the processors -------------------------------------------------------------------------------
+
+    def _want(self, numbers: list[int]) -> None:
+        """Start the Processors of these numbers that were never started here."""
+        for number in numbers:
+            if number in self._begun or not self._free_slots:
+                continue
+            self._begun.add(number)
+            slot = self._free_slots.pop()
+            self._board[slot] = -1
+            charge = Charge(number, slot, self._new_log(number), since=now())
+            self._charges[number] = charge
+            order = {k: self._orders[k] for k in ("url", "token", "run", "name", "tag", "grace_s", "max_errors_in_a_row")}
+            order |= {"number": number, "slot": slot, "log": charge.log}
+            try:
+                self._channel.sendall(json.dumps(order).encode() + b"\n")
+            except OSError:
+                return  # its end of the channel is closed: _hear_zygote deals with that
+
+    def _new_log(self, number: int) -> str:
+        directory, name = self._orders["log_directory"], self._orders["name"]
+        for suffix in ("", *(f".{k}" for k in range(2, 10_000))):
+            path = os.path.join(directory, f"{name}_{number}{suffix}.log")
+            try:
+                os.close(paths.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                continue
+            return path
+        raise FileExistsError(f"{directory} holds ten thousand logs of {name}_{number}: remove old ones")
+
+    def _watch(self, time_s: float) -> None:
+        limit_s = self._orders["time_limit_s"]
+        for charge in self._charges.values():
+            position = self._board[charge.slot]
+            if position != charge.position:
+                charge.position, charge.since = position, time_s
+            elif limit_s and position >= 0 and time_s - charge.since > limit_s and not charge.cause:
+                self._kill(charge.number, "time limit")
+
+    def _kill(self, number: int, cause: str) -> None:
+        charge = self._charges.get(number)
+        if charge is not None and charge.pid:
+            charge.cause = charge.cause or cause
+            procs.kill_session(charge.pid)
+
+    def _kill_all(self) -> None:
+        for charge in self._charges.values():
+            if charge.pid:
+                procs.kill_session(charge.pid)
+
+    # --- the zygote -----------------------------------------------------------------------------------
+
+    def _hear_zygote(self) -> None:
+        try:
+            heard = self._channel.recv(65536)
+        except ConnectionResetError:
+            heard = b""
+        if not heard:
+            self._mourn_zygote()
+            return
+        *lines, self._heard = (self._heard + heard).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if "ready" in message:
+                self._threads = message["threads"]
+            elif "started" in message:
+                self._charges[message["started"]].pid = message["pid"]
+            elif "exited" in message:
+                self._ended(message["exited"], message["how"])
+        if self._lost_since is None:
+            self._next_beat = 0.0  # tell it at once
+
+    def _ended(self, number: int, how: str) -> None:
+        charge = self._charges.pop(number)
+        position = self._board[charge.slot]
+        self._free_slots.append(charge.slot)
+        self._exits.append([number, charge.pid, how, position, charge.cause])
+
+    def _mourn_zygote(self) -> None:
+        """The zygote is gone, and its Processors with it: clean up, say so, load the script again."""
+        how = procs.reap(self._zygote)
+        self._selector.unregister(self._channel)
+        self._channel.close()
+        loaded = bool(self._begun) and any(c.pid for c in self._charges.values())
+        for charge in list(self._charges.values()):
+            if charge.pid:
+                procs.kill_session(charge.pid)
+            self._ended(charge.number, f"lost with its zygote ({how})")
+        self._next_beat = 0.0
+        if not loaded:
+            self._fault = self._fault or f"the script could not be loaded ({how}): {self._last_words()}"
+        self._channel, self._zygote = start_zygote(self._orders, self._board_fd)
+        self._selector.register(self._channel, selectors.EVENT_READ)
+
+    def _last_words(self) -> str:
+        """The end of what the script printed while it was loaded."""
+        try:
+            with open(self._orders["keeper_log"], "rb") as file:
+                file.seek(max(0, os.path.getsize(self._orders["keeper_log"]) - 4096))
+                return file.read().decode("utf-8", "replace").strip()
+        except OSError as error:
+            return f"its output cannot be read: {error}"
+
+    def _leave(self) -> int:
+        self._kill_all()
+        self._channel.close()  # the zygote ends by that
+        procs.reap(self._zygote)
+        self._connection.close()
+        return 0
+
+
+# --- becoming a keeper --------------------------------------------------------------------------------
+
+
+def fork_keeper(work: Work) -> tuple[int, int]:
+    """Fork a guard and a zygote out of a process that has loaded the script; returns (pid, descriptor for orders).
+
+    Call it before a lock, journal or socket is opened, in a process with one thread.
+    """
+    reading, writing = os.pipe()
+
+    def guard() -> int:
+        os.close(writing)
+        procs.reset_signals()
+        os.setsid()
+        board = new_board()
+        ours, theirs = socket.socketpair()
+
+        def zygote() -> int:
+            ours.close()
+            os.close(reading)
+            return Zygote(theirs, board, work, script_argv()).serve()
+
+        pid = procs.fork(zygote)
+        theirs.close()
+        with os.fdopen(reading, "rb") as file:
+            line = file.readline()
+        if not line:
+            return 0  # the Coordinator ended before it needed us
+        return Guard(_prepare(json.loads(line)), board, ours, pid).serve()
+
+    pid = procs.fork(guard)
+    os.close(reading)
+    return pid, writing
+
+
+def start_zygote(orders: dict[str, Any], board: int) -> tuple[socket.socket, int]:
+    """Load the script in an interpreter of its own; returns the channel and the pid."""
+    ours, theirs = socket.socketpair()
+    env = {**os.environ, ROLE: f"zygote:{theirs.fileno()}:{board}"}
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        env.setdefault(variable, "1")  # numpy would leave threads, and what has threads cannot be forked
+    child = subprocess.Popen(
+        orders["argv"], env=env, cwd=orders["directory"], pass_fds=(theirs.fileno(), board), stdin=subprocess.DEVNULL
+    )
+    theirs.close()
+    return ours, child.pid
+
+
+def script_argv() -> list[str]:
+    """The command that runs this script again, as it was typed."""
+    return [sys.executable, *sys.orig_argv[-len(sys.argv) :]] if len(sys.argv) else [sys.executable]
+
+
+def _prepare(orders: dict[str, Any]) -> dict[str, Any]:
+    """Send what this process prints to the keeper's own log, beside the Processors' logs."""
+    descriptor = paths.open_private(orders["keeper_log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    return orders
+
+
+def main() -> int:
+    line = sys.stdin.buffer.readline()
+    orders = _prepare(json.loads(line))
+    os.setsid()
+    for pid in procs.tagged(orders["tag"]):
+        # Left over by a keeper that was killed together with its zygote.
+        identity = procs.identity_of(pid)
+        if identity is not None:
+            procs.signal_identity(identity, signal.SIGKILL)
+    board = new_board()
+    channel, zygote = start_zygote(orders, board)
+    try:
+        return Guard(orders, board, channel, zygote).serve()
+    except CoordinatorError as error:
+        print(f"keeper: {error.message}", flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""A Coordinator's line to its ResourceController: what the job needs goes there, slots and resources come back.
+
+The ResourceController is another process, reached over HTTP by :class:`RemoteLink`, or an object in this one
+(``--local``), behind :class:`EmbeddedLink`; the task server does not know which. A job whose ResourceController is away
+goes on with what it has and does not grow. The link never keeps state about tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from coordinator.core.exchange import text_of
+from coordinator.errors import ControllerLost, CoordinatorError, NoSuchRule, PeerLost
+from coordinator.resource import ResourceController
+from coordinator.wire.client import Connection
+
+log = logging.getLogger("coordinator.link")
+
+#: seconds that the ResourceController may keep a beat without news; tries after it went away
+WAIT_S, RETRY_S = 1.0, 2.0
+
+#: questions of processors that may wait at the ResourceController at once
+PATIENT = 256
+
+#: gets the answer to a question, or the error
+Heard = Callable[[dict[str, Any] | CoordinatorError], None]
+
+
+class Link(Protocol):
+    """What the task server needs of a ResourceController."""
+
+    def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
+        """Register the job, before the loop runs. Raises ControllerLost."""
+
+    def start(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+        """Beat from now on: ``tell()`` says how the job stands, ``hear(plan)`` is called with each new plan."""
+
+    def step(self) -> None:
+        """Something changed here: tell it, and ask again what waits for an answer."""
+
+    def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
+        """A processor's question about a resource."""
+
+    def finish(self, message: str) -> None:
+        """The job is over."""
+
+
+class EmbeddedLink:
+    """The ResourceController of ``--local``: an object of this process, with this machine as its only host."""
+
+    def __init__(self, controller: ResourceController) -> None:
+        self.controller = controller
+        self._tell: Callable[[], dict[str, Any]] = dict
+        self._hear: Callable[[dict[str, Any]], None] = lambda _: None
+        self._waiting: list[tuple[str, dict[str, Any], float, Heard]] = []
+        self._told: dict[str, Any] = {}
+
+    def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
+        self._told = told
+        return self.controller.beat_job(told)
+
+    def start(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+        self._tell, self._hear = tell, hear
+
+    def step(self) -> None:
+        self.controller.tick()
+        plan = self.controller.beat_job(self._tell())
+        if plan is not None:
+            self._hear(plan)
+        waiting, self._waiting = self._waiting, []
+        for method, note, asked, heard in waiting:
+            self._try(method, note, asked, heard)
+
+    def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
+        self._try(method, note, self.controller.clock(), heard)
+        if method == "settle_rule":
+            self.step()
+
+    def _try(self, method: str, note: dict[str, Any], asked: float, heard: Heard) -> None:
+        late = self.controller.clock() - asked > float(note.get("wait_s", 0.0))
+        try:
+            if method in ("await_resource",):
+                answer = self.controller.again(method, note, asked, late)
+            else:
+                answer = getattr(self.controller, method)(note)
+        except CoordinatorError as error:
+            heard(error)
+            return
+        if answer is None:
+            self._waiting.append((method, note, asked, heard))
+        else:
+            heard(answer)
+
+    def finish(self, message: str) -> None:
+        self.controller.unregister_coordinator(self._told.get("name", ""), self._told.get("url", ""), message)
+        self.controller.close()
+
+
+class RemoteLink:
+    """The ResourceController at ``url``, with its token."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.url, self._token = url, token
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._questions: set[asyncio.Task[None]] = set()
+        # Those that may wait have threads of their own, so that the word that ends their waiting is never behind them.
+        self._patient = ThreadPoolExecutor(PATIENT, "question")
+        self._prompt = ThreadPoolExecutor(4, "word")
+        self._told: dict[str, Any] = {}
+        self.away: str | None = None
+
+    def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
+        self._told = told
+        connection = Connection(self.url, self._token, timeout_s=10.0)
+        try:
+            plan: dict[str, Any] = json.loads(connection.note("beat_job", text_of({**told, "wait_s": 0.0})))
+        except PeerLost as error:
+            raise ControllerLost(
+                f"no ResourceController answers at {self.url} ({error.message}). Start one with "
+                f"`coordinator --rc=NAME`, name another with --rc_url=URL, or run on this machine alone with --local."
+            ) from error
+        finally:
+            connection.close()
+        return plan
+
+    def start(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+        self._loop = loop
+        self._task = loop.create_task(self._beat(tell, hear))
+
+    async def _beat(self, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+        while True:
+            self._told = tell()
+            try:
+                plan = await self._note("beat_job", {**self._told, "wait_s": WAIT_S})
+            except CoordinatorError as error:
+                if self.away is None:
+                    log.warning("resource controller away url=%s reason=%s; the job goes on and does not grow", self.url, error.message)
+                self.away = error.message
+                await asyncio.sleep(RETRY_S)  # it is gone: nothing else will tell us that it is back
+                continue
+            if self.away is not None:
+                log.info("resource controller back url=%s", self.url)
+                self.away = None
+            hear(plan)
+
+    async def _note(self, method: str, told: dict[str, Any]) -> dict[str, Any]:
+        assert self._loop is not None
+        pool = self._patient if told.get("wait_s") else self._prompt
+        return await self._loop.run_in_executor(pool, self._exchange, method, told)
+
+    def _exchange(self, method: str, told: dict[str, Any]) -> dict[str, Any]:
+        connection = Connection(self.url, self._token, timeout_s=float(told.get("wait_s", 0.0)) + 30.0)
+        try:
+            answer: dict[str, Any] = json.loads(connection.note(method, text_of(told)))
+        finally:
+            connection.close()
+        return answer
+
+    def step(self) -> None:
+        pass  # the beat under way is answered within WAIT_S, and the next one tells
+
+    def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
+        assert self._loop is not None
+
+        async def question() -> None:
+            try:
+                answer = await self._note(method, note)
+            except PeerLost as error:
+                heard(ControllerLost(f"the ResourceController at {self.url} cannot be asked for resources: {error.message}"))
+            except CoordinatorError as error:
+                heard(error)
+            else:
+                heard(answer)
+
+        task = self._loop.create_task(question())
+        self._questions.add(task)
+        task.add_done_callback(self._questions.discard)
+
+    def finish(self, message: str) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._patient.shutdown(wait=False, cancel_futures=True)
+        self._prompt.shutdown(wait=False, cancel_futures=True)
+        connection = Connection(self.url, self._token, timeout_s=5.0)
+        try:
+            connection.call("unregister_coordinator", self._told.get("name", ""), self._told.get("url", ""), message)
+        except CoordinatorError as error:
+            log.warning("not unregistered url=%s reason=%s; it notices within 30 s", self.url, error.message)
+        finally:
+            connection.close()
+
+
+class OwnRules:
+    """A link whose job brought rules of its own: those are answered here, everything else by the link behind."""
+
+    def __init__(self, link: Link, own: ResourceController, names: set[str]) -> None:
+        self._link, self._own, self._names = link, EmbeddedLink(own), names
+        self.first, self.start = link.first, link.start
+
+    def step(self) -> None:
+        self._own.step()
+        self._link.step()
+
+    def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
+        (self._own if note.get("name") in self._names else self._link).ask(method, note, heard)
+
+    def finish(self, message: str) -> None:
+        self._link.finish(message)
+        self._own.controller.close()
+
+
+def check_resources(link: Link, names: list[str]) -> None:
+    """Every resource of a job needs a rule or a built file. Raises NoSuchRule that names the missing ones."""
+    missing: list[str] = []
+
+    def heard(answer: dict[str, Any] | CoordinatorError) -> None:
+        if isinstance(answer, CoordinatorError):
+            raise answer
+        missing.extend(answer["missing"])
+
+    if names:
+        link.ask("missing_resources", {"names": names}, heard)
+    if missing:
+        raise NoSuchRule(missing_words(missing))
+
+
+def missing_words(missing: list[str]) -> str:
+    first = missing[0]
+    return (
+        f"no rule and no file for the resource{'s' if len(missing) > 1 else ''} {', '.join(missing)}: set one with "
+        f"coordinator.RCMonitor().setrule({first!r}, (path, 'command that makes %s')), or give the script's third argument "
+        f"as a dictionary {{{first!r}: (path, command)}}"
+    )

@@ -1,0 +1,360 @@
+"""RCMonitor and CoordinatorMonitor: a ResourceController or a job as an object in somebody's shell.
+
+Users make them in an interactive shell, a notebook or a program of their own; the command line reaches its servers
+by Remote. Each attribute is what the last get_status() brought; every method of the server can be called as if it
+were the monitor's own. They print as tables. A monitor keeps no connection between two calls and never calls twice
+by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from coordinator.errors import (
+    ControllerLost,
+    CoordinatorError,
+    CoordinatorLost,
+    NoToken,
+    PeerLost,
+    ProtocolError,
+    UnknownMethod,
+)
+from coordinator.tables import Column, Table, TableDict, TableList, as_html, as_rich, as_text, cell, clock_time, columns
+
+DEFAULT_PORT = 5000
+# A job that does not answer must not hold up the list of all others for long.
+JOB_TIMEOUT_S = 5.0
+
+
+def bare(url: str) -> str:
+    """The URL without user and token, fit to be shown."""
+    scheme, mark, rest = url.rpartition("://")
+    place, slash, path = rest.partition("/")
+    return scheme + mark + place.rpartition("@")[2] + slash + path
+
+
+def url_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Remote:
+    """One server and the token for it: calls its methods, and says in words what went wrong."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        fallback: str | None = None,
+        lost: Callable[[str], PeerLost] = PeerLost,
+        timeout_s: float = 30.0,
+    ) -> None:
+        """`token` wins, then the URL's own, then the user's token file, then `fallback`; none of them: NoToken."""
+        from coordinator import paths
+        from coordinator.wire.client import split_url
+
+        host, port, _, own = split_url(url)
+        self.url = url_of(host, port)
+        given = token or own
+        tokens = [given] if given else [one for one in (paths.find_token(host, port), fallback) if one]
+        if not tokens:
+            raise NoToken(
+                f"No token is known for {self.url}: {paths.token_file()} has none for that host and port. "
+                f"Start the server first, or copy its line from the token file of whoever started it, or give "
+                f"http://coordinator:TOKEN@{host}:{port} as its URL."
+            )
+        self._tokens = tokens
+        self.timeout_s = timeout_s
+        self._lost = lost
+        self._methods: list[str] | None = None
+
+    @property
+    def token(self) -> str:
+        return self._tokens[0]
+
+    def call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
+        """The answer of one call; a connection of its own, so that none grows stale between two."""
+        from coordinator.errors import NotAuthorised
+
+        while len(self._tokens) > 1:
+            # The file may still hold the token of an earlier server on that port. What is refused was not carried out.
+            try:
+                return self._call(method, params, timeout_s)
+            except NotAuthorised:
+                del self._tokens[0]
+        return self._call(method, params, timeout_s)
+
+    def _call(self, method: str, params: tuple[Any, ...], timeout_s: float | None) -> Any:
+        from coordinator.wire.client import Connection
+
+        connection = Connection(self.url, token=self.token, timeout_s=timeout_s or self.timeout_s)
+        try:
+            return connection.call(method, *params)
+        except PeerLost as problem:
+            raise self._lost(str(problem)) from None
+        finally:
+            connection.close()
+
+    def methods(self) -> list[str]:
+        """The names that the server serves; asked for once."""
+        if self._methods is None:
+            names = self.call("system.listMethods")
+            self._methods = sorted(str(name) for name in names)
+        return self._methods
+
+    def attribute(self, owner: object, name: str) -> Callable[..., Any]:
+        """The server's method as a function; AttributeError for what it does not serve."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            known: list[str] | None = self.methods()
+        except (UnknownMethod, ProtocolError):
+            known = None
+        if known is not None and name not in known:
+            near = difflib.get_close_matches(name, [*known, *vars(owner)], n=3)
+            hint = f"; near: {', '.join(near)}" if near else ""
+            raise AttributeError(f"neither {type(owner).__name__} nor its server has {name!r}{hint}")
+
+        def forwarded(*params: Any) -> Any:
+            return self.call(name, *params)
+
+        forwarded.__name__ = forwarded.__qualname__ = name
+        forwarded.__doc__ = f"{name}() of the server at {self.url}."
+        return forwarded
+
+
+_SINCE = Column("since", clock_time)
+CLIENTS = columns("host", "pid", "done")
+PENDING = columns("id", "host", "pid", _SINCE)
+# A processor that has gone has False instead of its pid.
+LOGFILES = columns("log", "host", Column("pid", lambda pid: "-" if pid is False else cell(pid)), "number")
+HOSTS = columns("host", "maxload")
+LOADS = columns("host", "load")
+RULES = columns("resource", "file", "command")
+RESOURCES = columns("host:resource", "file")
+LOCKS = columns("host:resource", "held by pid")
+JOBS = columns(
+    "name", "url", "priority", "processors", "allocated", "done", "failed", Column("started", clock_time), "problem"
+)
+
+
+class CoordinatorMonitor:
+    """One job, seen through its Coordinator.
+
+    `info` is the Coordinator's URL, or the six values that a ResourceController's get_status() has for it:
+    [name, url, priority, allocated_ncpu, ncpu, start_time].
+    """
+
+    def __init__(self, info: str | Iterable[Any], token: str | None = None, fallback: str | None = None) -> None:
+        """`fallback` is the token to use if neither the URL nor the user's token file has one."""
+        self.name: str | None = None
+        self.priority: float | None = None
+        self.allocated_ncpu: int | None = None
+        self.ncpu: int | None = None
+        self.start_time: float | None = None
+        self.problem: str | None = None
+        self.errlog: str | None = None
+        self.n: int | None = None
+        self.nsuccess: int | None = None
+        self.nerrors: int | None = None
+        self.client_report = TableList(heads=CLIENTS, empty="(no processors)")
+        self.pending_report = TableList(heads=PENDING, empty="(nothing runs)")
+        self.logfile = TableDict(heads=LOGFILES, empty="(no processor has started yet)")
+        if isinstance(info, str):
+            self.url = info
+            self._remote = job_remote(info, token=token, fallback=fallback)
+            self.url = self._remote.url
+            self.get_status()
+        else:
+            values = list(info)
+            self.url = str(values[1])
+            self._remote = job_remote(self.url, token=token, fallback=fallback, timeout_s=JOB_TIMEOUT_S)
+            self.take(values)
+
+    def take(self, info: Iterable[Any]) -> None:
+        """Take over what a ResourceController's status says of this job, then ask the job itself."""
+        self.name, _, self.priority, self.allocated_ncpu, self.ncpu, self.start_time = list(info)[:6]
+        try:
+            self.get_status()
+        except CoordinatorError as problem:
+            # One job that cannot be asked is a line in the list, not the end of it.
+            self.problem = str(problem)
+
+    def get_status(self) -> None:
+        """Bring every attribute up to date."""
+        name, errlog, n, nsuccess, nerrors, clients, pending, logfile = self._remote.call("get_status")[:8]
+        self.name, self.errlog, self.n, self.nsuccess, self.nerrors = name, errlog, n, nsuccess, nerrors
+        self.client_report[:] = clients
+        self.pending_report[:] = pending
+        self.logfile.clear()
+        self.logfile.update(logfile)
+        self.problem = None
+
+    def row(self) -> list[Any]:
+        """What a table of jobs shows of this one, after its name."""
+        processors = len(self.client_report) if self.problem is None else self.ncpu
+        return [
+            bare(self.url),
+            self.priority,
+            processors,
+            self.allocated_ncpu,
+            self.nsuccess,
+            self.nerrors,
+            self.start_time,
+            self.problem or "",
+        ]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._remote.attribute(self, name)
+
+    def __dir__(self) -> list[str]:
+        return _names(self, self._remote)
+
+    def table(self) -> Table:
+        return Table(JOBS, [[self.name, *self.row()]])
+
+    def __repr__(self) -> str:
+        return as_text(self.table())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table())
+
+    def __rich__(self) -> Any:
+        return as_rich(self.table())
+
+
+class RCMonitor:
+    """A ResourceController and the jobs that it knows.
+
+    `host` is a host's name (this machine's if not given) or a whole URL, token included if need be. In `coordinators`
+    a job is found by its name; of several jobs of one name the first in the queue has the name itself and the next
+    ones are 'NAME (2)', 'NAME (3)', in the order of the queue.
+    """
+
+    def __init__(self, host: str | None = None, port: int = DEFAULT_PORT, token: str | None = None) -> None:
+        self.rc_url = controller_url(host, port)
+        self._remote = Remote(self.rc_url, token=token, lost=_controller_lost(self.rc_url))
+        self.rc_url = self._remote.url
+        self.name: str | None = None
+        self.errlog: str | None = None
+        self.systemLoad = TableDict(heads=LOADS, empty="(no host has reported its load)")
+        self.hosts = TableList(heads=HOSTS, empty="(no hosts)")
+        self.coordinators = TableDict(heads=JOBS, empty="(no jobs)")
+        self.rules = TableDict(heads=RULES, empty="(no rules)")
+        self.resources = TableDict(heads=RESOURCES, empty="(no resources are built)")
+        self.locks = TableDict(heads=LOCKS, empty="(nothing is locked)")
+        self.get_status()
+
+    def get_status(self) -> None:
+        """Bring every attribute up to date, those of the jobs included. A job that is still there keeps its object."""
+        name, errlog, load, hosts, jobs, rules, resources, locks = self._remote.call("get_status")[:8]
+        self.name, self.errlog = name, errlog
+        self.hosts[:] = hosts
+        for mine, theirs in (
+            (self.systemLoad, load),
+            (self.rules, rules),
+            (self.resources, resources),
+            (self.locks, locks),
+        ):
+            mine.clear()
+            mine.update(theirs)
+        known = {monitor.url: monitor for monitor in self.coordinators.values()}
+        self.coordinators.clear()
+        for job in jobs:
+            monitor = known.get(str(job[1]))
+            if monitor is None:
+                monitor = CoordinatorMonitor(job, fallback=self._remote.token)
+            else:
+                monitor.take(job)
+            self.coordinators[_free_key(str(job[0]), self.coordinators)] = monitor
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._remote.attribute(self, name)
+
+    def __dir__(self) -> list[str]:
+        return _names(self, self._remote)
+
+    def tables(self) -> list[Table]:
+        loads = self.systemLoad
+        hosts = [[row[0], row[1], loads.get(str(row[0]))] for row in self.hosts]
+        jobs = self.coordinators.table()
+        return [
+            Table(columns("host", "maxload", "load"), hosts, f"ResourceController {self.name} at {self.rc_url}"),
+            Table(jobs.columns, jobs.rows, "Jobs", jobs.empty),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n\n".join(as_text(table) for table in self.tables())
+
+    def _repr_html_(self) -> str:
+        return "".join(as_html(table) for table in self.tables())
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+
+        return Group(*(as_rich(table) for table in self.tables()))
+
+
+def controller_url(host: str | None = None, port: int = DEFAULT_PORT) -> str:
+    """Where the ResourceController is expected: `host` is a name, host:port, a whole URL, or None for this machine."""
+    if host is None:
+        from coordinator import paths
+
+        return url_of(paths.full_hostname(), port)
+    if "://" in host:
+        return host
+    # One colon is a port's; a bare IPv6 address has more.
+    return f"http://{host}" if host.count(":") == 1 or host.startswith("[") else url_of(host, port)
+
+
+def controller(rc_url: str | None = None) -> Remote:
+    """The ResourceController at that URL, or the default one of this machine."""
+    url = controller_url(rc_url)
+    return Remote(url, lost=_controller_lost(url))
+
+
+def job_remote(url: str, *, token: str | None = None, fallback: str | None = None, timeout_s: float = 30.0) -> Remote:
+    """The Coordinator of a job at that URL."""
+    return Remote(url, token=token, fallback=fallback, lost=_job_lost, timeout_s=timeout_s)
+
+
+def _controller_lost(url: str) -> Callable[[str], PeerLost]:
+    def lost(reason: str) -> PeerLost:
+        return ControllerLost(
+            f"No ResourceController answers at {bare(url)} ({reason.rstrip('.')}). Start one there with "
+            f"`coordinator --rc=NAME`, or name the one to ask: rc_url, or host and port."
+        )
+
+    return lost
+
+
+def _job_lost(reason: str) -> PeerLost:
+    return CoordinatorLost(
+        f"{reason} The job has ended or was killed: `coordinator status NAME` in its directory says which."
+    )
+
+
+def _free_key(name: str, taken: Iterable[str]) -> str:
+    """The name, or 'NAME (2)', 'NAME (3)' if jobs of that name are there already."""
+    held = set(taken)
+    if name not in held:
+        return name
+    number = 2
+    while f"{name} ({number})" in held:
+        number += 1
+    return f"{name} ({number})"
+
+
+def _names(owner: object, remote: Remote) -> list[str]:
+    """For completion in a shell: the monitor's own names and, if it answers, those that its server serves."""
+    try:
+        served = remote.methods()
+    except CoordinatorError:
+        served = []
+    return sorted({*object.__dir__(owner), *(name for name in served if "." not in name)})

@@ -1,0 +1,392 @@
+"""One run of a job as its Coordinator knows it: tasks in a ledger, every decision in the journal, each processor.
+
+The task server hands it requests and asks for answers; between the two it commits the journal. Nothing here waits,
+opens a socket or starts a process; clocks are given. What a method answers may leave only after the commit that
+follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator.core import blocks, exchange, ids
+from coordinator.core.exchange import Answer, LeaseReport, Request
+from coordinator.core.leases import CLASSIC_TERM_S, LIFE_STRIDE, TERM_S, Lease
+from coordinator.core.ledger import Ledger, Policy, Verdict
+from coordinator.core.records import Kind
+from coordinator.core.replay import Recovered
+from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
+from coordinator.journal import Journal
+
+#: processor numbers are reserved in the journal so many at a time
+NUMBERS_STRIDE = 64
+#: processors that may leave one after another with too many errors, or unable to start, without one success between
+#: them, before the job stops
+LEAVES = 3
+
+
+@dataclass(slots=True)
+class Hired:
+    """One processor as the run knows it. Times are steady seconds but for ``joined``, which is the time of day."""
+
+    number: int
+    host: str = ""
+    pid: int = 0
+    log: str = ""
+    kept: bool = False
+    classic: bool = False
+    joined: float = 0.0
+    incarnation: str = ""
+    seq: int = 0
+    answer: Answer | None = None
+    size: int = 1
+    task_s: float | None = None
+    done: int = 0
+    failed: int = 0
+    give: bool = False
+    leaving: bool = False
+    waiting: Request | None = None
+    position: int = -1
+    since_s: float = 0.0
+    heard: float = 0.0
+    frozen: bool = False
+
+
+class Run:
+    """The tasks and processors of one run. ``clock``: time of day in seconds, for what people read."""
+
+    def __init__(
+        self, journal: Journal, recovered: Recovered, run: str, policy: Policy, clock: Callable[[], float], term_s: float = TERM_S
+    ) -> None:
+        self.journal, self.id, self.clock = journal, run, clock
+        self.ledger = Ledger(policy, (recovered.life + 1) * LIFE_STRIDE + 1, term_s)
+        self.hired: dict[int, Hired] = {}
+        self.departed: dict[int, Hired] = {}
+        self.stopping: str | None = None
+        self.reason: str | None = None
+        self.accepted = False
+        self.leaves = 0
+        self.new_errors = 0
+        self.last_error = ""
+        self._numbers = self._reserved = recovered.numbers
+        #: has the processor's host more of them than it shall have?
+        self.surplus: Callable[[Hired], bool] = lambda _: False
+        self._setup_error = ""
+
+    # --- recovery -----------------------------------------------------------------------------------
+
+    def restore(self, recovered: Recovered, now: float, same_run: bool) -> int:
+        """Take up where the journal ends; failed tasks are TODO again. Returns how many tasks were done before.
+
+        ``same_run``: leases of the last life stay with their holders, who have one term to be heard of.
+        """
+        ledger = self.ledger
+        ledger.count = recovered.count
+        for a, b in recovered.done.gaps(0, recovered.count):
+            ledger.todo.add(a, b)
+        ledger.done = recovered.done.total()
+        if recovered.failed:
+            flat = [[a, b] for a, b in recovered.failed]
+            self.journal.append(Kind.REDO, {"r": flat})
+        if same_run:
+            for number, holder, a, b in recovered.leases:
+                lease = ledger.leases.get(number)
+                if lease is None:
+                    lease = Lease(number, a, b, holder, now + ledger.term_s, ledger.term_s)
+                else:
+                    lease.open.add(a, b)
+                ledger.restore(lease)
+        return ledger.done
+
+    # --- the stream ---------------------------------------------------------------------------------
+
+    def extend(self, count: int, digest: str, first: int | None, text: str) -> None:
+        """A slice of the stream: journalled once, in order, before any of it can be leased."""
+        header: dict[str, Any] = {"start": self.ledger.count, "count": count, "digest": digest}
+        if first is not None:
+            header["first"] = first
+        self.journal.append(Kind.SLICE, header, text)
+        self.ledger.extend(count)
+
+    def end_stream(self, error: dict[str, Any] | None) -> None:
+        reason = None
+        if error is not None:
+            reason = f"the server generator failed after {self.ledger.count} IDs: {error['kind']}: {error['message']}"
+            self.reason = reason
+            self.last_error = error["traceback"]
+        self.journal.append(Kind.ENDED, {"count": self.ledger.count, "reason": reason})
+        self.ledger.end()
+
+    # --- processors ---------------------------------------------------------------------------------
+
+    def new_number(self) -> int:
+        """A number that no processor of this job ever had, in any run."""
+        if self._numbers >= self._reserved:
+            self._reserved = self._numbers + NUMBERS_STRIDE
+            self.journal.append(Kind.NUMBERS, {"upto": self._reserved})
+        self._numbers += 1
+        return self._numbers - 1
+
+    def hire(self, number: int, host: str, pid: int, log: str, now: float, kept: bool = False, classic: bool = False) -> Hired:
+        """A processor made itself known."""
+        hired = self.hired.get(number)
+        if hired is None:
+            hired = self.hired[number] = Hired(number, joined=self.clock())
+        hired.host, hired.pid, hired.log, hired.kept, hired.classic, hired.heard = host, pid, log, kept, classic, now
+        self._numbers = max(self._numbers, number + 1)
+        return hired
+
+    def depart(self, number: int, how: str, position: int | None, now: float, cause: str = "") -> Hired | None:
+        """A processor is gone: what it held goes to others at once.
+
+        ``position``: the task it died in, None when it left in order; ``cause``: "time limit" or another reason of
+        the guard for killing it.
+        """
+        hired = self.hired.pop(number, None)
+        held = self.ledger.held_by(number)
+        if hired is None and not held:
+            return None
+        hired = hired or Hired(number)
+        if position is not None and cause == "time limit":
+            for lease in held:
+                if position in lease.open:
+                    verdict = self.ledger.report(lease.number, (), [position], now)
+                    self._journal_deaths(verdict, lease.number, hired, "TaskTimeLimit", "it ran longer than the time limit of one task")
+                    self._tally(hired, verdict)
+        else:
+            died_in = next((lease.number for lease in held if position is not None and position in lease.open), 0)
+            _, verdict = self.ledger.lost(number, position if not cause else None, now)
+            if verdict.failed:
+                tries = self.ledger.policy.deaths
+                words = f"its processor {number} on {hired.host} ended with {how}"
+                if verdict.failed[0][2]:
+                    words += f", the last of {tries}: the task is given up"
+                self._journal_deaths(verdict, died_in, hired, "ProcessorDied", words)
+                self._tally(hired, verdict)
+        self.ledger.lost(number, None, now)
+        self.departed[number] = hired
+        if len(self.departed) > 10_000:
+            del self.departed[next(iter(self.departed))]
+        return hired
+
+    # --- the exchange -------------------------------------------------------------------------------
+
+    def exchange(self, request: Request, now: float) -> Answer | None:
+        """Take a processor's report and answer it; None when it shall wait (it is then in ``waiting``)."""
+        if request.run != self.id:
+            raise UnknownRun(f"this is run {self.id}; the call is for run {request.run}, which is not served here")
+        hired = self.hired.get(request.processor)
+        if hired is None or (request.who is not None and hired.incarnation != request.incarnation):
+            if request.who is None:
+                return Answer(request.seq, exchange.WHO)
+            who = request.who
+            hired = self.hire(request.processor, str(who.get("host", "")), int(who.get("pid", 0)), str(who.get("log", "")), now, bool(who.get("kept")))
+            hired.incarnation, hired.seq, hired.answer = request.incarnation, 0, None
+        hired.heard, hired.frozen = now, False
+        if request.seq == hired.seq and hired.answer is not None:
+            return hired.answer
+        if request.seq < hired.seq:
+            raise BadRequest(f"processor {hired.number} sent call {request.seq} after call {hired.seq}")
+        hired.seq, hired.answer, hired.waiting = request.seq, None, None
+        drop = self.ledger.hold(hired.number, request.held, now)
+        for report in request.reports:
+            self._take_report(hired, report, now)
+        for number, start, stop in request.returned:
+            self.ledger.give_back(number, start, stop)
+            hired.give = False
+        tasks, seconds = request.worked
+        if tasks > 0:
+            hired.task_s = blocks.smoothed(hired.task_s, seconds / tasks)
+        if request.setup_error is not None:
+            self._setup_failed(hired, request.setup_error)
+        if request.bye is not None:
+            self._take_leave(hired, request.bye, now)
+            return self._answered(hired, Answer(request.seq, exchange.END))
+        return self._serve(hired, request, drop, now)
+
+    def serve_waiting(self, now: float) -> list[tuple[int, Answer]]:
+        """Answers for processors that waited and can be told something now."""
+        answers = []
+        for hired in self.hired.values():
+            if hired.waiting is not None:
+                answer = self._serve(hired, hired.waiting, [], now)
+                if answer is not None:
+                    hired.waiting = None
+                    answers.append((hired.number, answer))
+        return answers
+
+    def ask_back(self) -> None:
+        """Where processors wait and there is nothing to give, ask the busy for what they have not begun."""
+        idle = sum(1 for hired in self.hired.values() if hired.waiting is not None)
+        if not idle or self.ledger.todo:
+            return
+        unbegun = {
+            hired.number: sum(lease.open.total() for lease in self.ledger.held_by(hired.number))
+            for hired in self.hired.values()
+            if hired.waiting is None and not hired.classic
+        }
+        for number in blocks.who_gives_back(unbegun, idle):
+            self.hired[number].give = True
+
+    def _serve(self, hired: Hired, request: Request, drop: list[int], now: float) -> Answer | None:
+        answer = Answer(request.seq, exchange.NOTHING, term_s=self.ledger.term_s, drop=drop)
+        if self.stopping is not None or hired.leaving or (request.want and self.surplus(hired)):
+            hired.leaving = True
+            answer.state, answer.reason = exchange.STOP, self.stopping
+        elif request.want:
+            known = self.ledger.todo.total()
+            hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired))
+            lease = self.ledger.lease(hired.number, hired.size, now)
+            if lease is not None:
+                self._give(answer, lease)
+            elif self.ledger.finished:
+                answer.state = exchange.END
+            elif request.idle and not drop:
+                hired.waiting = request
+                return None
+        if hired.give:
+            answer.give = True
+            hired.give = False
+        return self._answered(hired, answer)
+
+    def _answered(self, hired: Hired, answer: Answer) -> Answer:
+        hired.answer = answer
+        return answer
+
+    def _give(self, answer: Answer, lease: Lease) -> None:
+        a, b = lease.start, lease.stop
+        answer.first = self.journal.integers(a, b)
+        if answer.first is None:
+            texts = self.journal.lines(a, b)
+            size = sum(map(len, texts)) if len(texts) > 1 else 0
+            if size > blocks.MOST_BYTES:
+                keep = max(1, len(texts) * blocks.MOST_BYTES // (2 * size))
+                self.ledger.give_back(lease.number, a + keep, b)
+                b, texts = a + keep, texts[:keep]
+            answer.ids = f"[{','.join(texts)}]"
+        answer.state, answer.lease, answer.start, answer.count = exchange.WORK, lease.number, a, b - a
+        if self.ledger.retried:
+            answer.attempts = {p: self.ledger.attempt(p) for p in range(a, b) if self.ledger.attempt(p) > 1}
+        self.journal.append(Kind.LEASE, {"n": lease.number, "p": lease.holder, "a": a, "b": b})
+
+    def _take_report(self, hired: Hired, report: LeaseReport, now: float) -> None:
+        lease = self.ledger.leases.get(report.lease)
+        if lease is not None:
+            low, high = lease.start, lease.stop
+            inside = all(low <= p < high for p, _ in report.failed) and all(low <= a and b <= high for a, b in report.ranges)
+            if lease.holder != hired.number or not inside:
+                raise BadParameters(f"processor {hired.number} reported tasks that are not of its lease {report.lease}")
+        verdict = self.ledger.report(report.lease, report.ranges, [p for p, _ in report.failed], now)
+        if verdict.done:
+            self.journal.append(Kind.DONE, {"n": report.lease, "r": verdict.done, "p": hired.number})
+            self._keep_results(report, verdict)
+            self.leaves = 0
+        errors = dict(report.failed)
+        for position, attempt, final in verdict.failed:
+            self._journal_failure(report.lease, hired, position, attempt, final, errors[position])
+        self._tally(hired, verdict)
+
+    def _keep_results(self, report: LeaseReport, verdict: Verdict) -> None:
+        results = report.results
+        if not results:
+            return
+        if sum(b - a for a, b in verdict.done) != sum(b - a for a, b in report.ranges):
+            believed = {p for a, b in verdict.done for p in range(a, b)}
+            results = [line for line in results if int(line.partition("\t")[0]) in believed]
+        if results:
+            self.journal.append(Kind.RESULTS, {"n": report.lease, "count": len(results)}, "\n".join(results))
+
+    def _tally(self, hired: Hired, verdict: Verdict) -> None:
+        hired.done += sum(b - a for a, b in verdict.done)
+        hired.failed += len(verdict.failed)
+        if verdict:
+            self.accepted = True
+
+    def _journal_failure(self, lease: int, hired: Hired, position: int, attempt: int, final: bool, error: dict[str, Any]) -> None:
+        self.new_errors += 1
+        self.last_error = str(error.get("traceback", ""))
+        self.journal.append(
+            Kind.FAILED,
+            {
+                "pos": position,
+                "n": lease,
+                "p": hired.number,
+                "attempt": attempt,
+                "final": final,
+                "kind": str(error.get("kind", "")),
+                "message": str(error.get("message", "")),
+                "traceback": str(error.get("traceback", "")),
+                "where": str(error.get("where", "")),
+                "host": hired.host,
+                "pid": hired.pid,
+                "at": float(error.get("at") or self.clock()),
+            },
+        )
+
+    def _journal_deaths(self, verdict: Verdict, lease: int, hired: Hired, kind: str, words: str) -> None:
+        for position, attempt, final in verdict.failed:
+            self._journal_failure(lease, hired, position, attempt, final, {"kind": kind, "message": words, "traceback": words + "\n"})
+
+    def _setup_failed(self, hired: Hired, error: dict[str, Any]) -> None:
+        self.last_error = str(error.get("traceback", ""))
+        self._setup_error = f"{error.get('kind')}: {error.get('message')}"
+
+    def _take_leave(self, hired: Hired, message: str, now: float) -> None:
+        hired.leaving = True
+        if "too many errors" in message:
+            self._left_in_trouble(message)
+        elif "initialization error" in message:
+            self._left_in_trouble(self._setup_error or message)
+        self.ledger.lost(hired.number, None, now)
+
+    def could_not_start(self, words: str) -> None:
+        """A processor ended before its first word."""
+        self._left_in_trouble(words)
+
+    def _left_in_trouble(self, words: str) -> None:
+        self.leaves += 1
+        if self.leaves >= LEAVES and self.stopping is None:
+            self.stopping = f"{self.leaves} processors left one after another without one task done between them: {words}"
+            self.reason = self.stopping
+
+    # --- time ---------------------------------------------------------------------------------------
+
+    def lapse(self, now: float) -> list[Lease]:
+        """End the leases that nobody vouched for in time."""
+        return self.ledger.lapse(now)
+
+    # --- for people ---------------------------------------------------------------------------------
+
+    def task_text(self, position: int) -> str:
+        """The canonical text of the ID at a position."""
+        return self.journal.lines(position, position + 1)[0]
+
+    def classic_lease(self, number: int, now: float) -> Lease | None:
+        """One task for a classic client, which has no keeper to vouch for it."""
+        lease = self.ledger.lease(number, 1, now, CLASSIC_TERM_S)
+        if lease is not None:
+            self.journal.append(Kind.LEASE, {"n": lease.number, "p": number, "a": lease.start, "b": lease.stop})
+        return lease
+
+    def classic_report(self, number: int, ok: bool, error: dict[str, Any] | None, now: float) -> bool:
+        """A classic client's one task is over; False when it has none."""
+        hired = self.hired.get(number)
+        if hired is None:
+            raise UnknownProcessor("call register_client(host, pid, logfile) first")
+        held = self.ledger.held_by(number)
+        if not held:
+            return False
+        lease = held[0]
+        position = lease.start
+        report = LeaseReport(lease.number)
+        if ok:
+            report.done = [position, position + 1]
+        else:
+            report.failed = [(position, error or {})]
+        self._take_report(hired, report, now)
+        return True
+
+    def id_of(self, position: int) -> Any:
+        return ids.decode(self.task_text(position))

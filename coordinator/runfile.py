@@ -1,0 +1,69 @@
+"""NAME.run: which process serves a job in this directory, and how to reach it. One at a time.
+
+The Coordinator holds a ``flock`` beside the journal for as long as it lives (the kernel frees it, whatever kills the
+process) and publishes NAME.run, mode 0600, since it holds the run's token. A copy left by a killed Coordinator tells
+its successor the port and the token that the processors of the run still use. The file is looked at before each
+commit: a Coordinator whose file was replaced stops writing. Commands read it to find a job.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from coordinator import paths
+from coordinator.errors import NameTaken
+
+
+class RunFile:
+    """The claim of this process on a job's name. Raises NameTaken if another process has it."""
+
+    def __init__(self, files: paths.JobFiles) -> None:
+        self.path: Path = files.run
+        self._inode = 0
+        files.journal.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = paths.open_private(files.journal / "lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            holder = read(self.path) or {}
+            who = f" as process {holder['pid']} on {holder['host']}, {holder['url']}" if "pid" in holder else ""
+            raise NameTaken(
+                f"{files.name} is being served already{who}. Watch it with `coordinator status {files.name}`, "
+                f"end it with `coordinator stop {files.name}`, or choose another name."
+            ) from None
+        #: what a killed predecessor left, or None
+        self.left = read(self.path)
+
+    def publish(self, info: dict[str, Any]) -> None:
+        """Write the file anew; it appears whole."""
+        paths.replace_private(self.path, json.dumps(info, indent=1).encode() + b"\n")
+        self._inode = os.stat(self.path).st_ino
+
+    def check(self) -> None:
+        """Raises NameTaken when the file is not ours any more."""
+        try:
+            inode = os.stat(self.path).st_ino
+        except FileNotFoundError:
+            inode = 0
+        if inode != self._inode:
+            raise NameTaken(f"{self.path} was removed or replaced while this Coordinator ran, so it stops writing.")
+
+    def release(self, keep: bool = False) -> None:
+        """Give the name back; ``keep`` leaves the file for a successor."""
+        if self._inode and not keep:
+            self.path.unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """What the run file says, None if there is none."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return told

@@ -1,0 +1,177 @@
+"""start_client_or_server: a user's script calls it, and it finds out which role this process has.
+
+The same script is the Coordinator (``python script.py NAME``), the Coordinator in the foreground (``--local``), a
+Processor started by hand (``--url=...``), and, started by a keeper or a Coordinator, a zygote, a Processor or a feeder.
+It defines nothing and decides nothing about tasks; a process that is not the foreground Coordinator never returns from it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from coordinator import options, procs
+from coordinator.errors import BadOption, CoordinatorError, NotAGenerator
+from coordinator.processor import Processor, is_generator_client
+from coordinator.zygote import ROLE, Work, Zygote, work_as_processor
+
+if TYPE_CHECKING:
+    from coordinator.taskserver import Outcome
+
+#: in the environment of a Coordinator that shall serve in the background: it was started by the one that was typed
+DAEMON = "COORDINATOR_DAEMON"
+
+
+def start_client_or_server(
+    client: Callable[..., Any],
+    server: Callable[..., Iterable[Any]],
+    resources: Iterable[str] | dict[str, Any] = (),
+    script: str | None = None,
+    setup: Callable[..., Any] | None = None,
+) -> Outcome | None:
+    """Run this script as a Coordinator or as a Processor, as the command line says.
+
+    ``client``: a generator function ``f(server, **options)`` that loops over ``server`` and yields each ID when its work is
+    done, or a plain function ``f(task_id, **options)`` whose value, if not None, is the result. ``server``: a generator
+    function ``f(**options)`` of task IDs. ``resources``: names of resources, or ``{name: (path, command)}``. ``setup``: called
+    once in each Processor before a plain function; what it returns is the function's parameter ``setup``.
+
+    Returns the outcome of a job that ran in the foreground (its ``exit_status`` is for sys.exit), None after a job was
+    started in the background; ends the process on bad options.
+    """
+    script = script or sys.argv[0]
+    try:
+        check_functions(client, server)
+        line = options.read(sys.argv[1:], _takers(client, server, setup), sys.argv[0])
+        work = Work(client, setup, options.taken_by(client, line.users), options.taken_by(setup, line.users) if setup else {})
+
+        def make() -> Iterable[Any]:
+            return server(**options.taken_by(server, line.users))
+
+        role = os.environ.pop(ROLE, None)
+        if role is not None:
+            sys.exit(_play(role, work, make))
+        for warning in line.warnings:
+            print(f"{sys.argv[0]}: {warning}", file=sys.stderr)
+        if line.url is not None:
+            sys.exit(_work_by_hand(line, work))
+        ours = dict(line.ours)
+        foreground = ours.pop("foreground")
+        if ours["local"] is None and not foreground and DAEMON not in os.environ:
+            return _start_daemon(line)
+        return _coordinate(line.name, script, make, resources, work, ours, line.users)
+    except BadOption as error:
+        print(f"{sys.argv[0]}: {error.message}", file=sys.stderr)
+        sys.exit(2)
+    except CoordinatorError as error:
+        if DAEMON in os.environ and procs.report_failed(error):
+            sys.exit(1)
+        print(f"{sys.argv[0]}: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def check_functions(client: Callable[..., Any], server: Callable[..., Any]) -> None:
+    """Raises NotAGenerator for what can be known before anything runs."""
+    if is_generator_client(client) and not inspect.isgeneratorfunction(client) and inspect.isfunction(client) and not _returns(client):
+        raise NotAGenerator(
+            f"{client.__name__}({next(iter(inspect.signature(client).parameters))}, ...) has no `yield`: a client function that takes "
+            f"the server must be a generator, with `yield task_id` after the work on each ID. (A plain function of one ID works "
+            f"too: name its first parameter something else than `server`.)"
+        )
+
+
+def _returns(function: Callable[..., Any]) -> bool:
+    """Could a function that is no generator return one? Only if it returns something."""
+    import dis
+
+    steps = list(dis.get_instructions(function))
+    return any(step.opname == "RETURN_VALUE" and before.opname != "LOAD_CONST" for before, step in pairwise(steps))
+
+
+def _takers(client: Callable[..., Any], server: Callable[..., Any], setup: Callable[..., Any] | None) -> list[tuple[Callable[..., Any], int]]:
+    takers = [(client, 1), (server, 0)]
+    if setup is not None:
+        takers.append((setup, 1))
+    return takers
+
+
+# --- the Coordinator ----------------------------------------------------------------------------------
+
+
+def _coordinate(
+    name: str, script: str, make: Callable[[], Iterable[Any]], resources: Any, work: Work, ours: dict[str, Any], users: dict[str, Any]
+) -> Outcome:
+    from coordinator.taskserver import Coordinator
+
+    job = Coordinator(name, script, make, resources, work=work, **{k: v for k, v in ours.items() if k in OURS_FOR_COORDINATOR}, **{})
+    job.user_options = users
+    if DAEMON in os.environ:
+        def announce(told: dict[str, Any]) -> None:
+            from coordinator import paths
+
+            paths.note_run(name, os.path.dirname(os.path.abspath(job.files.base)))
+            os.environ.pop(DAEMON, None)
+            procs.report_ready(**told)
+
+        outcome = job.serve_forever(announce)
+        sys.exit(outcome.exit_status)
+    from coordinator.progress import Progress
+
+    progress = Progress(name)
+    job.on_tick = progress.show
+    outcome = job.serve_forever(progress.begin)
+    progress.end(job, outcome)
+    return outcome
+
+
+OURS_FOR_COORDINATOR = frozenset(option.name for option in options.OURS) - {"foreground"}
+
+
+def _start_daemon(line: options.CommandLine) -> None:
+    """Start this script anew in the background and tell where it serves, or why it does not."""
+    from coordinator import paths
+    from coordinator.keeper import script_argv
+
+    name = paths.check_name(line.name)
+    log = line.ours["errlog"] or f"{name}.log"
+    told = procs.start_daemon(script_argv(), {**os.environ, DAEMON: "1"}, log)
+    print(f"{name}: serving at {told['url']}, pid {told['pid']}, log {told['log']}")
+    print(f"watch it with `coordinator status {name}`, wait for it with `coordinator wait {name}`, end it with `coordinator stop {name}`")
+
+
+# --- the other roles ----------------------------------------------------------------------------------
+
+
+def _play(role: str, work: Work, make: Callable[[], Iterable[Any]]) -> int:
+    """Be what a keeper or a Coordinator started this process for: "role:descriptor:descriptor"."""
+    part, first, second = role.split(":")
+    for descriptor in (int(first), int(second)):
+        os.set_inheritable(descriptor, False)
+    if part == "zygote":
+        from coordinator.keeper import script_argv
+
+        return Zygote(socket.socket(fileno=int(first)), int(second), work, script_argv()).serve()
+    if part == "processor":
+        with os.fdopen(int(first), "rb") as pipe:
+            order = json.loads(pipe.read())
+        return work_as_processor(order, int(second), work)
+    if part == "feeder":
+        from coordinator.feeder import run_feeder
+
+        return run_feeder(make, int(first), int(second))
+    raise BadOption(f"{ROLE}={role} is not a role of this version")
+
+
+def _work_by_hand(line: options.CommandLine, work: Work) -> int:
+    from coordinator.addresses import token_of
+
+    assert line.url is not None
+    processor = Processor(line.url, line.ours.get("rc_url"), line.logfile or False, token=token_of(line.url))
+    return 0 if processor.run_all(work.client, work.setup, work.setup_options, **work.options) == "run_all done" else 1
+

@@ -1,0 +1,611 @@
+"""The Coordinator of a job: one thread that takes turns, read, decide, write, sync, answer.
+
+``start_client_or_server`` makes one and calls :meth:`Coordinator.serve_forever`. It wires the rooms together: the
+feeder's slices and the processors' exchanges go to the :class:`~coordinator.run.Run`, keepers to the
+:class:`~coordinator.crew.Crew`, people to the :class:`~coordinator.face.Face`; a turn ends with one commit of the journal,
+and only then do its answers leave. When the journal cannot be written, answers wait until it can. The user's code never
+runs in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator import paths, procs
+from coordinator.core.exchange import Request, text_of
+from coordinator.core.leases import GRACE_S, TERM_S
+from coordinator.core.ledger import Policy
+from coordinator.core.records import Kind
+from coordinator.crew import Crew
+from coordinator.description import Rate, describe
+from coordinator.errors import BadParameters, CoordinatorError, JournalStalled, NameTaken, PortTaken
+from coordinator.executors.local import LocalExecutor
+from coordinator.face import Face
+from coordinator.feed import Feed
+from coordinator.feeder import fork_feeder
+from coordinator.hand import now as steady
+from coordinator.journal import Journal
+from coordinator.keeper import fork_keeper, script_argv
+from coordinator.link import EmbeddedLink, Link, OwnRules, RemoteLink, check_resources
+from coordinator.logs import Trickle, open_log
+from coordinator.printer import Printer
+from coordinator.resource import ResourceController
+from coordinator.run import Run
+from coordinator.runfile import RunFile
+from coordinator.wire import listing
+from coordinator.wire.server import Call, TurnServer, token_check
+from coordinator.zygote import Work
+
+#: seconds between two looks at what time brings: deadlines, retries, printing
+TICK_S = 0.25
+#: a tick that comes so much too late means that this process slept, and judges nobody
+SLEPT_S = 2.0
+#: first port that is tried, and how many after it
+FIRST_PORT, PORTS = 8888, 200
+#: seconds that a restarted Coordinator waits for its keepers before it starts new ones
+RETURN_S = 2.5
+#: records that are printed to NAME.success and its like in one tick
+PRINT_RECORDS = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. ``exit_status``: 0 all done, 1 some tasks failed or the job could not go on, 130 interrupted."""
+
+    name: str
+    done: int
+    failed: int
+    left: int
+    reason: str | None
+    interrupted: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return not (self.failed or self.left or self.reason)
+
+    @property
+    def exit_status(self) -> int:
+        return 130 if self.interrupted else 0 if self.ok else 1
+
+
+class Coordinator:
+    """Serves the tasks of ``it`` to processors that run ``script``, until all are done.
+
+    ``it``: an iterable of task IDs, or a function that makes one (called in the feeder's process); ``resources``: names
+    of resources that the job needs, or ``{name: (path, command)}``. ``local``: None for a job under the ResourceController
+    at ``rc_url``, else the number of processors on this machine, 0 for one per core. Seconds: ``lease``, ``grace``,
+    ``time_limit``. Other keyword arguments are the user's options.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        script: str,
+        it: Iterable[Any] | Callable[[], Iterable[Any]],
+        resources: Iterable[str] | dict[str, Any] = (),
+        port: int | None = None,
+        priority: float = 1.0,
+        rc_url: str | None = None,
+        errlog: str | bool = False,
+        immediate: bool = False,
+        ncpu_limit: int = 999999,
+        demand_ncpu: int = 0,
+        max_initialization_errors: int = 3,
+        *,
+        work: Work | None = None,
+        local: int | None = None,
+        host: str | None = None,
+        retries: int = 0,
+        time_limit: float | None = None,
+        max_errors_in_a_row: int = 10,
+        lease: float = TERM_S,
+        grace: float | None = None,
+        directory: str | os.PathLike[str] = ".",
+        **kwargs: Any,
+    ) -> None:
+        self.name = paths.check_name(name)
+        self.script = os.path.abspath(script)
+        self.files = paths.JobFiles(directory, name)
+        self.errlog = os.path.abspath(errlog) if isinstance(errlog, str) and errlog else os.path.abspath(self.files.log)
+        self.priority, self.immediate, self.demand_ncpu, self.ncpu_limit = priority, immediate, demand_ncpu, ncpu_limit
+        self.resources = resources if isinstance(resources, dict) else dict.fromkeys(resources)
+        self.local, self.host, self.port, self.rc_url = local, host, port, rc_url
+        self.user_options = kwargs
+        self.max_initialization_errors = max_initialization_errors
+        self._make = it if callable(it) else lambda: it
+        self._work = work
+        self._policy = Policy(retries=retries)
+        self._time_limit, self._max_errors = time_limit, max_errors_in_a_row
+        self._lease_s = lease
+        self._grace_s = grace if grace is not None else (60.0 if local is not None else GRACE_S)
+        self.log = logging.getLogger("coordinator.job")
+        self.now = steady
+        self.started = time.time()
+        self.on_tick: Callable[[Coordinator], None] = lambda _: None
+        self.interrupted = False
+        self.stalled: str | None = None
+        self._pending: list[Callable[[], None]] = []
+        self._backlog: list[Call] = []
+        self._parked: dict[int, Call] = {}
+        self._waiters: list[tuple[float, Call]] = []
+        self._over: Outcome | None = None
+        self._finishing_since = 0.0
+        self.began = steady()
+        self.rate = Rate()
+        self._late_logged = 0
+        self._seen = 0
+        self.queued: str | None = None
+
+    # --- life -------------------------------------------------------------------------------------------
+
+    def serve_forever(self, announce: Callable[[dict[str, Any]], None] | None = None) -> Outcome:
+        """Serve until every task is settled or the job is stopped; ``announce`` is called once it is served.
+
+        Raises NameTaken, PortTaken, ControllerLost, NoSuchRule, JournalDamaged, JournalStalled before that.
+        """
+        # What forks has one thread and holds no lock, journal or socket.
+        can_fork = procs.thread_count() == 1
+        warm = fork_keeper(self._work) if self._work is not None and can_fork else None
+        feeder = fork_feeder(self._make, [warm[1]] if warm is not None else [])
+        executor = LocalExecutor(warm)
+        try:
+            self._open(feeder, executor)
+            announce_to = announce or (lambda _: None)
+            announce_to({"name": self.name, "url": self.url, "pid": os.getpid(), "log": self.errlog})
+            self._loop.run_until_complete(self._ended.wait())
+        finally:
+            self._close(executor)
+        assert self._over is not None
+        return self._over
+
+    def _open(self, feeder: tuple[int, int, int], executor: LocalExecutor) -> None:
+        if self.local is None:
+            open_log(self.errlog)
+        self._claim = RunFile(self.files)
+        self.journal = Journal.open(self.files.journal, self.name)
+        recovered = self.journal.recovered
+        self.journal.check = self._claim.check
+        left = self._claim.left if recovered.run is not None and not recovered.closed else None
+        if self.local is not None:
+            open_log(self.errlog)
+        self.run_id = recovered.run if left is not None and recovered.run is not None else secrets.token_hex(8)
+        self.token = left["token"] if left is not None else paths.new_token()
+        self.life = recovered.life + 1
+        self.run = Run(self.journal, recovered, self.run_id, self._policy, time.time, self._lease_s)
+        self._listen(left)
+        self._link = self._linked()
+        told = self._info()
+        plan = self._link.first(self._tell(first=True))
+        check_resources(self._link, [name for name, rule in self.resources.items() if rule is None])
+        self.journal.append(Kind.LIFE, {
+            "run": self.run_id, "name": self.name, "life": self.life, "at": self.started, "host": told["host"],
+            "pid": os.getpid(), "port": self.server.address[1], "script": self.script,
+            "options": {"signature": self._signature()},
+        })  # fmt: skip
+        self.before = self.run.restore(recovered, self.now(), left is not None)
+        self._claim.publish(told)
+        self.crew = Crew(self.run, executor, self._orders(), self._watch)
+        if left is not None and recovered.leases:
+            self.crew.not_before = self.now() + RETURN_S
+        self.printer = Printer(self.files.journal, self.files.base)
+        self.face = Face(self)
+        self.trickle = Trickle(self.log, "exchanges", 20)
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        self.server.start(self._loop)
+        self._hear(plan)
+        self._feed = Feed(self, feeder, recovered)
+        self._loop.add_signal_handler(signal.SIGTERM, self.stop, "terminated")
+        if self.local is not None:
+            self._loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        else:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._link.start(self._loop, self._tell, self._hear)
+        self._last_tick = self.now()
+        self._loop.call_soon(self._tick)
+        self.log.info(
+            "coordinator started name=%s run=%s life=%d url=%s pid=%d script=%s done_before=%d",
+            self.name, self.run_id, self.life, self.url, os.getpid(), self.script, self.before,
+        )  # fmt: skip
+
+    def _listen(self, left: dict[str, Any] | None) -> None:
+        """The port that was given, or the one that this run had, or a free one."""
+        address = self.host if self.host is not None else ("127.0.0.1" if self.local is not None else "")
+        wanted = [self.port] if self.port is not None else [left["port"]] if left is not None else []
+        if self.port is None:
+            wanted += [0] if self.local is not None else range(FIRST_PORT, FIRST_PORT + PORTS)
+        farm_token = self._farm_token()
+        ours = token_check(self.token, "run")
+        farm = token_check(farm_token, "user") if farm_token else None
+
+        def authorise(user: str, password: str) -> str | None:
+            return ours(user, password) or (farm(user, password) if farm is not None else None)
+
+        for index, port in enumerate(wanted):
+            server = TurnServer(self._turn, authorise, address, port)
+            try:
+                server.listen()
+            except PortTaken:
+                if self.port is not None or index == len(wanted) - 1:
+                    raise
+                continue
+            break
+        self.server = server
+        public = address or paths.full_hostname()
+        self.url = f"http://{public}:{server.address[1]}"
+        if farm_token:
+            paths.keep_token(public, server.address[1], farm_token)
+
+    def _farm_token(self) -> str | None:
+        if self.local is not None:
+            return None
+        from coordinator.addresses import token_of
+
+        self.rc_url = self.rc_url or f"http://{paths.full_hostname()}:5000"
+        return token_of(self.rc_url)
+
+    def _linked(self) -> Link:
+        own = {name: rule for name, rule in self.resources.items() if rule is not None}
+        controller: ResourceController | None = None
+        if self.local is not None or own:
+            slots = self.local or os.cpu_count() or 1
+            controller = ResourceController(self.name, hosts={self._host_name(): float(slots)}, directory=os.path.dirname(self.files.base))
+            for resource, rule in own.items():
+                controller.setrule(resource, list(rule))
+        if self.local is not None:
+            assert controller is not None
+            return EmbeddedLink(controller)
+        assert self.rc_url is not None
+        remote = RemoteLink(self.rc_url, self._farm_token())
+        return remote if controller is None else OwnRules(remote, controller, set(own))
+
+    def _host_name(self) -> str:
+        return "localhost" if self.local is not None else socket.gethostname()
+
+    def _info(self) -> dict[str, Any]:
+        identity = procs.own_identity()
+        return {
+            "run": self.run_id, "name": self.name, "url": self.url, "port": self.server.address[1], "token": self.token,
+            "host": socket.gethostname(), "pid": identity.pid, "boot": identity.boot, "process_started": identity.started,
+            "started": self.started, "directory": os.path.dirname(os.path.abspath(self.files.base)), "script": self.script,
+            "log": self.errlog,
+        }  # fmt: skip
+
+    def _orders(self) -> dict[str, Any]:
+        logs = f"{self.files.base}.logs" if self.local is not None else os.fspath(paths.log_directory())
+        os.makedirs(logs, mode=0o700, exist_ok=True)
+        return {
+            "url": self.url if self.local is not None or self.host else f"http://127.0.0.1:{self.server.address[1]}",
+            "token": self.token, "run": self.run_id, "name": self.name, "tag": self.run_id,
+            "argv": script_argv(), "directory": os.getcwd(), "log_directory": os.path.abspath(logs),
+            "grace_s": self._grace_s, "time_limit_s": self._time_limit, "beat_s": min(1.0, self._lease_s / 4),
+            "max_errors_in_a_row": self._max_errors,
+        }  # fmt: skip
+
+    def _signature(self) -> str:
+        """What a processor of an earlier life must share with this one: script and options."""
+        import hashlib
+
+        try:
+            with open(self.script, "rb") as file:
+                text = file.read()
+        except OSError:
+            text = b""
+        return hashlib.blake2b(text + repr(sorted(self.user_options.items())).encode(), digest_size=16).hexdigest()
+
+    def _close(self, executor: LocalExecutor) -> None:
+        executor.dismiss()
+        if hasattr(self, "_feed"):
+            self._feed.close()
+        if hasattr(self, "_link") and hasattr(self, "crew"):
+            self._link.finish("done" if self._over is not None and self._over.ok else "ended")
+        if hasattr(self, "_loop"):
+            self.server.stop()
+            self._loop.run_until_complete(asyncio.sleep(0))  # the last answers leave
+            self._loop.close()
+        if hasattr(self, "journal"):
+            self.journal.close()
+        if hasattr(self, "_claim"):
+            self._claim.release()
+
+    # --- turns ------------------------------------------------------------------------------------------
+
+    def _turn(self, calls: list[Call]) -> None:
+        if self.stalled is not None:
+            for call in calls:
+                # What only reads is answered, with the reason; the rest waits for room on the disk.
+                if call.method in ("get_job", "get_status", "wait_job"):
+                    self._handle(call, self.now())
+                else:
+                    self._backlog.append(call)
+            return
+        now = self.now()
+        for call in calls:
+            self._handle(call, now)
+        self.settle(now)
+
+    def settle(self, now: float) -> None:
+        """End a turn: tell those who wait, commit, send."""
+        self.run.ask_back()
+        for number, answer in self.run.serve_waiting(now):
+            call = self._parked.pop(number, None)
+            if call is not None:
+                self._pending.append(lambda call=call, text=answer.to_text(): call.answer(text))
+        self._commit()
+        self._feed.look()
+        self._look_for_end(now)
+
+    def _commit(self) -> None:
+        try:
+            self.journal.commit(self.run.accepted)
+        except JournalStalled as error:
+            if self.stalled is None:
+                self.log.error("journal stalled: %s Serving stops until it can be written.", error.message)
+            self.stalled = error.message
+            return
+        except NameTaken as error:
+            self.log.error("%s", error.message)
+            self.run.reason = error.message
+            self._end(keep_files=True)
+            return
+        self.run.accepted = False
+        if self.stalled is not None:
+            self.log.info("journal writable again; serving goes on")
+            self.stalled = None
+        pending, self._pending = self._pending, []
+        for send in pending:
+            send()
+
+    def _handle(self, call: Call, now: float) -> None:
+        try:
+            if call.method == "exchange":
+                self._exchange(call, now)
+            elif call.method == "beat":
+                message = json.loads(call.params[0])
+                self.crew.beat(message, now, lambda told: self._pending.append(lambda: call.answer(text_of(told))))
+            elif call.method == "join":
+                self._join(call, now)
+            elif call.method in ("await_resource", "settle_rule"):
+                self._resource(call)
+            elif call.method == "wait_job":
+                self._waiters.append((now + float(call.params[0]), call))
+            else:
+                value = listing.invoke(self._methods(), call.method, call.params)
+                self._pending.append(lambda: call.answer(value))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            fault = BadParameters(f"{call.method}: {error!r}")
+            self._pending.append(lambda: call.fault(fault))
+        except CoordinatorError as error:
+            refusal = error
+            self._pending.append(lambda: call.fault(refusal))
+        if self.stalled is not None:
+            pending, self._pending = self._pending, []
+            for send in pending:
+                send()
+
+    def _exchange(self, call: Call, now: float) -> None:
+        request = Request.from_text(call.params[0])
+        earlier = self._parked.pop(request.processor, None)
+        if earlier is not None:
+            earlier.fault(BadParameters("the same processor asked again"))
+        answer = self.run.exchange(request, now)
+        self.trickle.info("exchange processor=%d seq=%d done=%d", request.processor, request.seq, sum(len(r.done) // 2 for r in request.reports))
+        if answer is None:
+            self._parked[request.processor] = call
+            return
+        text = answer.to_text()
+        self._pending.append(lambda: call.answer(text))
+
+    def _join(self, call: Call, now: float) -> None:
+        """A processor that a person started by hand."""
+        who = json.loads(call.params[0])
+        number = self.run.new_number()
+        self.run.hire(number, str(who["host"]), int(who["pid"]), str(who["log"]), now)
+        self.log.info("join processor=%d host=%s pid=%s", number, who["host"], who["pid"])
+        answer = text_of({"run": self.run_id, "number": number})
+        self._pending.append(lambda: call.answer(answer))
+
+    def _resource(self, call: Call) -> None:
+        note = {**json.loads(call.params[0]), "job": self.run_id}
+        if self.local is not None:
+            note["host"] = self._host_name()
+
+        def heard(answer: dict[str, Any] | CoordinatorError) -> None:
+            if isinstance(answer, CoordinatorError):
+                call.fault(answer)
+            else:
+                call.answer(text_of(answer))
+
+        self._link.ask(call.method, note, heard)
+
+    def _methods(self) -> dict[str, Callable[..., Any]]:
+        return {name: getattr(self.face, name) for name in self.face.xmlrpc_methods}
+
+    # --- time -------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = self.now()
+        gap = now - self._last_tick
+        self._last_tick = now
+        if gap > TICK_S + SLEPT_S:
+            self.log.warning("this process slept for %.1f s: all leases are renewed", gap)
+            self.run.ledger.renew_all(now)
+        else:
+            for lease in self.run.lapse(now):
+                self.log.warning("lease lapsed n=%d processor=%d tasks=%d..%d", lease.number, lease.holder, lease.start, lease.stop - 1)
+        if self.run.ledger.late > self._late_logged:
+            self.log.info("late reports so far: %d tasks, not accepted", self.run.ledger.late)
+            self._late_logged = self.run.ledger.late
+        self._link.step()
+        self.crew.silent(now, self._lease_s)
+        self.crew.step(now, self._useful())
+        if self.crew.fault is not None and self.run.stopping is None:
+            self.stop(self.crew.fault)
+            self.run.reason = self.crew.fault
+        if self.stalled is not None:
+            self._commit()
+            if self.stalled is None:
+                backlog, self._backlog = self._backlog, []
+                self._turn(backlog)
+        else:
+            self.printer.step(PRINT_RECORDS)
+            self.settle(now)
+        self.rate.look(self.run.ledger.settled, now)
+        self.trickle.tick()
+        self._answer_waiters(now)
+        self.on_tick(self)
+        if self._over is None:
+            self._loop.call_later(TICK_S, self._tick)
+
+    def _useful(self) -> int:
+        ledger = self.run.ledger
+        return ledger.count - ledger.settled if ledger.ended else 1 << 30
+
+    def _answer_waiters(self, now: float) -> None:
+        due = [(until, call) for until, call in self._waiters if until <= now or self._over is not None]
+        self._waiters = [waiter for waiter in self._waiters if waiter not in due]
+        for _, call in due:
+            call.answer(self.describe())
+
+    def _look_for_end(self, now: float) -> None:
+        """All settled, or stopping with nobody left: dismiss the keepers, then end."""
+        done = self.run.ledger.finished or self.run.stopping is not None
+        if not done or self._over is not None:
+            return
+        if self._finishing_since == 0.0:
+            self._finishing_since = now
+        working = any(self.run.ledger.held_by(n) for n in self.run.hired)
+        if self.run.ledger.finished or not working or self.crew.killing:
+            self.crew.ending = True
+            self.crew.step(now, 0)
+            self._commit()
+            patience_s = 5.0
+            if now - self._finishing_since > patience_s and not self.crew.killing:
+                self.crew.kill_all("the job is over")
+                self._commit()
+            if self.crew.empty or now - self._finishing_since > 3 * patience_s:
+                self._end()
+
+    def _end(self, keep_files: bool = False) -> None:
+        ledger = self.run.ledger
+        left = ledger.count - ledger.settled
+        reason = self.run.reason or self.run.stopping
+        self._over = Outcome(self.name, ledger.done, ledger.failed, left, reason, self.interrupted)
+        if not keep_files:
+            state = "done" if self._over.ok else "stopped" if self.run.stopping else "failed"
+            closing = {"state": state, "reason": reason, "done": ledger.done, "failed": ledger.failed, "at": time.time()}
+            self.journal.append(Kind.CLOSED, closing)
+            try:
+                self.journal.commit(True)
+                self.printer.finish()
+            except (JournalStalled, OSError) as error:
+                self.log.error("the end could not be written: %s", error)
+        self.trickle.flush()
+        self.log.info("coordinator ended done=%d failed=%d left=%d reason=%s", ledger.done, ledger.failed, left, reason)
+        self._answer_waiters(self.now())
+        self._ended.set()
+
+    # --- what others tell -------------------------------------------------------------------------------
+
+    def _tell(self, first: bool = False) -> dict[str, Any]:
+        crew = None if first else self.crew
+        gone = [] if crew is None else crew.gone
+        if crew is not None:
+            crew.gone = []
+        return {
+            "name": self.name, "url": self.url, "user": getpass.getuser(), "priority": self.priority,
+            "resources": sorted(self.resources), "immediate": self.immediate, "demand_ncpu": self.demand_ncpu,
+            "ncpu_limit": min(self.ncpu_limit, crew.limit if crew else self.ncpu_limit), "run": self.run_id,
+            "host": socket.gethostname(), "pid": os.getpid(),
+            "directory": os.path.dirname(os.path.abspath(self.files.base)), "wants": 1 << 20 if first else min(self._useful(), 1 << 20),
+            "processors": {} if crew is None else crew.counted(), "loads": {} if crew is None else crew.loads(),
+            "unreachable": {} if crew is None else crew.unreachable, "gone": gone, "seen": self._seen, "wait_s": 0.0,
+        }  # fmt: skip
+
+    def _hear(self, plan: dict[str, Any] | None) -> None:
+        if plan is None:
+            return
+        self._seen = plan["version"]
+        self.queued = plan.get("queued")
+        self.crew.slots = dict(plan["slots"])
+        self.crew.options = plan["hosts"]
+        self.crew.step(self.now(), self._useful())
+        if hasattr(self, "_feed"):
+            self._commit()
+
+    def _watch(self, pidfd: int, gone: Callable[[], None]) -> None:
+        def ended() -> None:
+            self._loop.remove_reader(pidfd)
+            gone()
+            if self._over is None:
+                self.settle(self.now())
+
+        self._loop.add_reader(pidfd, ended)
+
+    def stop(self, message: str) -> None:
+        """End the job in order: running tasks finish, nothing new begins."""
+        if self.run.stopping is None:
+            self.log.info("stop: %s", message)
+            self.run.stopping = message
+            self.settle(self.now())
+
+    def _interrupt(self) -> None:
+        if self.run.stopping is None:
+            self.interrupted = True
+            running = sum(1 for hired in self.run.hired.values() if hired.position >= 0)
+            print(f"\nstopping: {running} running tasks finish first; press Ctrl-C again to end them now", file=sys.stderr)
+            self.stop("interrupted")
+        else:
+            self.crew.kill_all("interrupted")
+            self._commit()
+
+    def redo(self, what: Any) -> int:
+        """Make settled tasks TODO again; returns how many."""
+        from coordinator.redo import positions_of
+
+        ranges, done, failed = positions_of(self.journal, what)
+        if ranges:
+            self.journal.append(Kind.REDO, {"r": ranges})
+            self.run.ledger.redo([(a, b) for a, b in ranges], done, failed)
+        return done + failed
+
+    # --- for people -------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[str, str | None]:
+        """One word, and the reason in words."""
+        if self._over is not None:
+            return ("done" if self._over.ok else "failed"), self._over.reason
+        if self.stalled is not None:
+            return "stalled", self.stalled
+        if self.run.stopping is not None:
+            return "stopping", self.run.stopping
+        if self.run.ledger.finished:
+            return "finishing", None
+        if self.run.hired:
+            return "running", self.run.reason
+        return "starting", self._why_nobody()
+
+    def _why_nobody(self) -> str | None:
+        if self.queued:
+            return str(self.queued)
+        if self.crew.unreachable:
+            return "; ".join(f"{host}: {why}" for host, why in self.crew.unreachable.items())
+        if not self.crew.slots:
+            return "the ResourceController has no free slot for this job"
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that is known about the job, for get_job and the monitors."""
+        return describe(self)

@@ -1,0 +1,174 @@
+"""The zygote: the user's script loaded once on a host, forked for each Processor.
+
+The keeper's guard starts it, with the script, and orders Processors over a socket; it says which pid each got and how
+each ended. It has one thread and holds no lock, journal or listening socket, so that forking it is safe; where the
+script's imports leave threads behind, it starts the script anew for each Processor instead and says so. When the
+guard is gone it ends its Processors and itself: nothing on a host outlives its guard.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from coordinator import paths, procs
+from coordinator.errors import LaunchFailed
+
+#: how a started interpreter learns that it is a zygote or a processor: "role:descriptor:descriptor"
+ROLE = "COORDINATOR_ROLE"
+#: 8 bytes for each processor of a host: the position of its current task, -1 for none
+BOARD_SLOTS = 4096
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the user's script gave to start_client_or_server, as far as a Processor needs it."""
+
+    client: Callable[..., Any]
+    setup: Callable[..., Any] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    setup_options: dict[str, Any] = field(default_factory=dict)
+
+
+def new_board() -> int:
+    """A descriptor of memory that guard and Processors share."""
+    descriptor = os.memfd_create("coordinator-board")
+    os.ftruncate(descriptor, BOARD_SLOTS * 8)
+    return descriptor
+
+
+def open_board(descriptor: int) -> memoryview:
+    return memoryview(mmap.mmap(descriptor, BOARD_SLOTS * 8)).cast("q")
+
+
+class Zygote:
+    """Serves the guard at the other end of ``channel`` until it goes away."""
+
+    def __init__(self, channel: socket.socket, board: int, work: Work, argv: list[str]) -> None:
+        self._channel, self._board, self._work, self._argv = channel, board, work, argv
+        self._selector = selectors.DefaultSelector()
+        self._numbers: dict[int, tuple[int, int]] = {}
+        self._heard = b""
+
+    def serve(self) -> int:
+        """Fork and reap until the guard is gone; the exit status."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the Coordinator's to answer
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._selector.register(self._channel, selectors.EVENT_READ, None)
+        self._say({"ready": os.getpid(), "threads": procs.thread_count()})
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is not None:
+                    self._reap(key.data, key.fd)
+                    continue
+                try:
+                    heard = self._channel.recv(65536)
+                except ConnectionResetError:
+                    heard = b""
+                if not heard:
+                    self._end_all()
+                    return 0
+                *lines, self._heard = (self._heard + heard).split(b"\n")
+                for line in lines:
+                    self._start(json.loads(line))
+
+    def _start(self, order: dict[str, Any]) -> None:
+        number = order["number"]
+        try:
+            pid = self._spawn(order) if procs.thread_count() > 1 else procs.fork(lambda: self._become(order))
+            descriptor = procs.open_pidfd(pid)
+        except (LaunchFailed, OSError) as error:
+            self._say({"exited": number, "pid": 0, "how": f"could not be started: {error}"})
+            return
+        self._numbers[descriptor] = (number, pid)
+        self._selector.register(descriptor, selectors.EVENT_READ, number)
+        self._say({"started": number, "pid": pid})
+
+    def _spawn(self, order: dict[str, Any]) -> int:
+        """Start the script anew as one Processor, its orders in a pipe."""
+        reading, writing = os.pipe()
+        try:
+            os.write(writing, json.dumps(order).encode())
+            env = {**os.environ, ROLE: f"processor:{reading}:{self._board}"}
+            child = subprocess.Popen(self._argv, env=env, pass_fds=(reading, self._board), stdin=subprocess.DEVNULL)
+        finally:
+            os.close(reading)
+            os.close(writing)
+        return child.pid
+
+    def _become(self, order: dict[str, Any]) -> int:
+        self._channel.close()
+        self._selector.close()
+        for descriptor in self._numbers:
+            os.close(descriptor)
+        return work_as_processor(order, self._board, self._work)
+
+    def _reap(self, number: int, descriptor: int) -> None:
+        _, pid = self._numbers.pop(descriptor)
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        procs.kill_session(pid)  # what its task started; before the reaping frees the number of the session
+        self._say({"exited": number, "pid": pid, "how": procs.reap(pid)})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.sendall(json.dumps(message).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            self._end_all()
+            os._exit(0)
+
+    def _end_all(self) -> None:
+        for _, pid in self._numbers.values():
+            procs.kill_session(pid)
+
+
+def work_as_processor(order: dict[str, Any], board: int, work: Work) -> int:
+    """Become processor ``order['number']`` and work until there is no more; the exit status."""
+    from coordinator.processor import Processor
+
+    parent = os.getppid()
+    os.setsid()
+    procs.reset_signals()
+    procs.die_with_parent(parent)
+    log = paths.open_private(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for descriptor, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, target)
+    os.close(log)
+    os.close(null)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    _reseed()
+    os.environ[procs.TAG] = order["tag"]
+    os.environ["COORDINATOR_JOB"], os.environ["COORDINATOR_PROCESSOR"] = order["name"], str(order["number"])
+    processor = Processor(
+        order["url"],
+        logfile=order["log"],
+        token=order["token"],
+        run=order["run"],
+        number=order["number"],
+        board=open_board(board),
+        slot=order["slot"],
+        grace_s=order["grace_s"],
+    )
+    processor.max_errors_in_a_row = order.get("max_errors_in_a_row", processor.max_errors_in_a_row)
+    processor.run_all(work.client, work.setup, work.setup_options, **work.options)
+    return 0
+
+
+def _reseed() -> None:
+    """Forked siblings would draw the same random numbers."""
+    if "random" in sys.modules:
+        sys.modules["random"].seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
