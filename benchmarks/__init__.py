@@ -1,0 +1,1 @@
+"""Measurements that anybody can repeat: ``make bench``, or one of these files by itself."""
