@@ -162,7 +162,8 @@ class Hand:
             block = self._current
             if block is None or now() - self._last_said < quiet_s or self.over is not None:
                 return
-            if not (block.news or block.todo or self._ahead):
+            # What was asked for may lie in the socket: tasks that others could begin.
+            if not (block.news or block.todo or self._ahead or self._asked):
                 return
             if self._asked is not None:
                 self._take(self._receive())

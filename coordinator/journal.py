@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from coordinator import frames
-from coordinator.core.records import Kind, Record
 from coordinator.core.errorgroups import ErrorCount
+from coordinator.core.records import Kind, Record
 from coordinator.core.replay import Recovered, checkpoint, fold, recovered
 from coordinator.core.slices import UNWRITTEN, SliceDigests
 from coordinator.core.spans import Spans

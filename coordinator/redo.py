@@ -17,7 +17,8 @@ BATCH = 4096
 
 
 def positions_of(journal: Journal, what: Any) -> tuple[list[list[int]], int, int]:
-    """(ranges, how many of them are DONE, how many FAILED). ``what``: "failed", "all" or a list of IDs.
+    """(ranges, how many of them are DONE, how many FAILED). ``what``: "failed", "all", a list of IDs, or
+    ``{"texts": [canonical text of an ID, ...]}``, since a tuple would reach a server as a list.
 
     Raises BadInput for an ID that the job does not have, or that is not settled.
     """
@@ -28,6 +29,8 @@ def positions_of(journal: Journal, what: Any) -> tuple[list[list[int]], int, int
         chosen = done.copy()
         for a, b in failed:
             chosen.add(a, b)
+    elif isinstance(what, dict) and isinstance(what.get("texts"), list):
+        chosen = _of_ids(journal, [ids.decode(text) for text in what["texts"]], done, failed)
     elif isinstance(what, (list, tuple)):
         chosen = _of_ids(journal, what, done, failed)
     else:

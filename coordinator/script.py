@@ -34,6 +34,7 @@ def start_client_or_server(
     resources: Iterable[str] | dict[str, Any] = (),
     script: str | None = None,
     setup: Callable[..., Any] | None = None,
+    exit: bool = True,
 ) -> Outcome | None:
     """Run this script as a Coordinator or as a Processor, as the command line says.
 
@@ -42,8 +43,8 @@ def start_client_or_server(
     function ``f(**options)`` of task IDs. ``resources``: names of resources, or ``{name: (path, command)}``. ``setup``: called
     once in each Processor before a plain function; what it returns is the function's parameter ``setup``.
 
-    Returns the outcome of a job that ran in the foreground (its ``exit_status`` is for sys.exit), None after a job was
-    started in the background; ends the process on bad options.
+    Returns the outcome of a job that ran in the foreground, None after a job was started in the background. Ends the process
+    on bad options, and with the job's exit status when not everything was done, unless ``exit`` is false.
     """
     script = script or sys.argv[0]
     try:
@@ -65,7 +66,10 @@ def start_client_or_server(
         foreground = ours.pop("foreground")
         if ours["local"] is None and not foreground and DAEMON not in os.environ:
             return _start_daemon(line)
-        return _coordinate(line.name, script, make, resources, work, ours, line.users)
+        outcome = _coordinate(line.name, script, make, resources, work, ours, line.users)
+        if exit and not outcome.ok:
+            sys.exit(outcome.exit_status)
+        return outcome
     except BadOption as error:
         print(f"{sys.argv[0]}: {error.message}", file=sys.stderr)
         sys.exit(2)

@@ -127,7 +127,7 @@ def shown(path):
 
 
 if __name__ == "__main__":
-    run = coordinator.start_client_or_server(measure_file, serve_modules, [], __file__)
+    run = coordinator.start_client_or_server(measure_file, serve_modules, [], __file__, exit=False)
     if run:  # only the one who typed --local: a Processor, or the start of a job in the background, gets None
         print_table(coordinator.results(run.name))
         sys.exit(run.exit_status)

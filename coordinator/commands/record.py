@@ -274,12 +274,14 @@ def redo(job: str, ids: tuple[str, ...], failed: bool, everything: bool, as_json
     """
     if bool(ids) + failed + everything != 1:
         raise click.UsageError("say which tasks: IDs, --failed or --all (one of the three)")
+    from coordinator.core.ids import encode
     from coordinator.standing import look_at, redo_on_disk
 
     standing = look_at(job, rc_url)
     what = "failed" if failed else "all" if everything else [_typed(one) for one in ids]
     if standing.remote is not None:
-        count = int(standing.remote.call("redo", what))
+        # As texts, since plain XML-RPC would turn a tuple into a list.
+        count = int(standing.remote.call("redo", {"texts": [encode(one) for one in what]} if isinstance(what, list) else what))
         hint = "the job does them now"
     else:
         count = redo_on_disk(standing.place, what)

@@ -5,6 +5,7 @@ The tests beside this file use it. Everything happens in the test's own director
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -100,9 +101,13 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        for _ in range(2):  # as a person would, so that its processors end with it
+            if self.process.poll() is None:
+                self.interrupt()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(5.0)
+        self.process.kill()
+        self.process.wait()
         self._out.close()
         self._err.close()
 
@@ -115,7 +120,6 @@ class Running:
         try:
             status = self.process.wait(HANG_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
             raise AssertionError(f"it hangs; so far it said:\n{self.err}\nlog:\n{self.log()}") from None
         out = (self.directory / "terminal.out").read_text(encoding="utf-8", errors="replace")
         return Ended(status, out, self.err, self.directory, self.name)
