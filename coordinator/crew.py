@@ -133,10 +133,11 @@ class Crew:
         assert post.started is not None
         how = self._executor.ended(post.started)
         self.posts.pop(post.keeper, None)
-        living = [hired for n in post.numbers if (hired := self._run.hired.get(n)) is not None]
+        pids = self._pids(post)
         if post.numbers:
             log.warning("keeper ended host=%s %s processors=%s", post.host, how, sorted(post.numbers))
-            self._executor.sweep([hired.pid for hired in living if hired.pid])
+            self._executor.sweep(pids)
+        self.gone += [(post.host, pid) for pid in pids]
         if not post.here and not self.ending:
             self.health.failed(post.host, self._now(post), 0.0, f"its keeper ended at once with {how}")
         for number in sorted(post.numbers):
@@ -203,6 +204,7 @@ class Crew:
             if now - post.heard > max(term_s, START_S if not post.here else 0.0) and (post.started is None or post.started.pidfd < 0):
                 log.warning("keeper silent host=%s for %.0f s: given up", post.host, now - post.heard)
                 del self.posts[post.keeper]
+                self.gone += [(post.host, pid) for pid in self._pids(post)]
                 for number in sorted(post.numbers):
                     self._depart(post, number, "not heard of any more", None, "")
 
@@ -222,6 +224,9 @@ class Crew:
 
     def _living(self, post: Post) -> list[int]:
         return [n for n in post.numbers if not ((hired := self._run.hired.get(n)) is not None and hired.leaving)]
+
+    def _pids(self, post: Post) -> list[int]:
+        return [hired.pid for n in post.numbers if (hired := self._run.hired.get(n)) is not None and hired.pid]
 
     def _post_of(self, number: int) -> Post | None:
         return next((post for post in self.posts.values() if number in post.numbers), None)

@@ -155,7 +155,7 @@ class Hand:
     # --- the lookout thread ---------------------------------------------------------------------------
 
     def look_out(self, quiet_s: float) -> None:
-        """While one task takes long: report those before it, give back those after it if somebody is idle."""
+        """While one task takes long: report those before it and give back those after it, which anybody can begin."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -167,6 +167,8 @@ class Hand:
                 return
             if self._asked is not None:
                 self._take(self._receive())
+            self._leave_ahead()
+            self._give_back(block, len(block.todo))
             self._reports.append(block.report())
             self._say()
             self._take(self._receive())

@@ -175,7 +175,7 @@ class Guard:
             charge = Charge(number, slot, self._new_log(number), since=now())
             self._charges[number] = charge
             order = {k: self._orders[k] for k in ("url", "token", "run", "name", "tag", "grace_s", "max_errors_in_a_row")}
-            order |= {"number": number, "slot": slot, "log": charge.log}
+            order |= {"number": number, "slot": slot, "log": charge.log, "host": self._orders["host"]}
             try:
                 self._channel.sendall(json.dumps(order).encode() + b"\n")
             except OSError:

@@ -72,6 +72,10 @@ class EmbeddedLink:
         plan = self.controller.beat_job(self._tell())
         if plan is not None:
             self._hear(plan)
+        self.ask_again()
+
+    def ask_again(self) -> None:
+        """Ask anew for everybody who waits for a resource."""
         waiting, self._waiting = self._waiting, []
         for method, note, asked, heard in waiting:
             self._try(method, note, asked, heard)
@@ -79,7 +83,7 @@ class EmbeddedLink:
     def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
         self._try(method, note, self.controller.clock(), heard)
         if method == "settle_rule":
-            self.step()
+            self.ask_again()
 
     def _try(self, method: str, note: dict[str, Any], asked: float, heard: Heard) -> None:
         late = self.controller.clock() - asked > float(note.get("wait_s", 0.0))
@@ -134,8 +138,10 @@ class RemoteLink:
         self._task = loop.create_task(self._beat(tell, hear))
 
     async def _beat(self, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+        missed: list[Any] = []  # deaths that were told while nobody heard them
         while True:
             self._told = tell()
+            self._told["gone"] = missed = [*missed, *self._told["gone"]]
             try:
                 plan = await self._note("beat_job", {**self._told, "wait_s": WAIT_S})
             except CoordinatorError as error:
@@ -144,6 +150,7 @@ class RemoteLink:
                 self.away = error.message
                 await asyncio.sleep(RETRY_S)  # it is gone: nothing else will tell us that it is back
                 continue
+            missed = []
             if self.away is not None:
                 log.info("resource controller back url=%s", self.url)
                 self.away = None
@@ -166,13 +173,22 @@ class RemoteLink:
         pass  # the beat under way is answered within WAIT_S, and the next one tells
 
     def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
-        assert self._loop is not None
+        def lost(error: PeerLost) -> ControllerLost:
+            return ControllerLost(f"the ResourceController at {self.url} cannot be asked for resources: {error.message}")
+
+        if self._loop is None:  # before the job is served there is nobody to keep waiting
+            try:
+                found = self._exchange(method, note)
+            except PeerLost as error:
+                raise lost(error) from error
+            heard(found)
+            return
 
         async def question() -> None:
             try:
                 answer = await self._note(method, note)
             except PeerLost as error:
-                heard(ControllerLost(f"the ResourceController at {self.url} cannot be asked for resources: {error.message}"))
+                heard(lost(error))
             except CoordinatorError as error:
                 heard(error)
             else:
@@ -201,10 +217,22 @@ class OwnRules:
 
     def __init__(self, link: Link, own: ResourceController, names: set[str]) -> None:
         self._link, self._own, self._names = link, EmbeddedLink(own), names
-        self.first, self.start = link.first, link.start
+        self.first = link.first
+
+    def start(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+        own = self._own.controller
+
+        def tell_both() -> dict[str, Any]:
+            told = tell()
+            for host, pid in told["gone"]:
+                own.rules.processor_gone(host, pid, own.clock())
+            return told
+
+        self._link.start(loop, tell_both, hear)
 
     def step(self) -> None:
-        self._own.step()
+        self._own.controller.tick()
+        self._own.ask_again()
         self._link.step()
 
     def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:

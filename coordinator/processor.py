@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
 from typing import Any
 
 from coordinator.core import ids
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between two looks of the lookout thread
 LOOKOUT_S = 0.3
+#: the directory of this package, whose frames are of no interest to users
+OURS = os.path.dirname(os.path.abspath(__file__))
 #: bytes of a traceback that travel
 TRACEBACK_BYTES = 32_768
 
@@ -65,10 +68,12 @@ class Processor:
         board: memoryview | None = None,
         slot: int = 0,
         grace_s: float = GRACE_S,
+        host: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.url, self.rc_url, self.logfile = url, rc_url, logfile
-        self.host, self.pid = socket.gethostname(), os.getpid()
+        # The name that the farm knows this host by, so that locks, logs and monitors name one host.
+        self.host, self.pid = host or socket.gethostname(), os.getpid()
         self.user_options = kwargs
         self._token = token
         self._connection = Connection(url, token, timeout_s=60.0)
@@ -333,7 +338,7 @@ class Processor:
     def _fail(self, error: BaseException) -> None:
         block = self._block
         assert block is not None
-        traceback.print_exception(error, limit=self.max_tb)
+        traceback.print_exception(type(error), error, users_traceback(error), limit=self.max_tb)
         sys.stderr.flush()
         block.failed(error_of(error))
         self._taken = False
@@ -402,14 +407,22 @@ def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", repr(function))
 
 
+def users_traceback(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame of the user's own code on."""
+    begin = error.__traceback__
+    while begin is not None and os.path.dirname(begin.tb_frame.f_code.co_filename) == OURS:
+        begin = begin.tb_next
+    return begin
+
+
 def error_of(error: BaseException) -> dict[str, Any]:
     """What travels of an exception: kind, message, traceback, the last line of the user's own code, when."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if os.path.dirname(__file__) != os.path.dirname(frame.filename)]
+    begin = users_traceback(error)
+    own = [frame for frame in traceback.extract_tb(begin) if os.path.dirname(frame.filename) != OURS]
     last = own[-1] if own else None
     kind = type(error).__name__
     message = "sys.exit() was called: " + str(error) if isinstance(error, SystemExit) else str(error)
-    text = "".join(traceback.format_exception(error))
+    text = "".join(traceback.format_exception(type(error), error, begin))
     if len(text) > TRACEBACK_BYTES:
         text = text[: TRACEBACK_BYTES // 2] + "\n  [...]\n" + text[-TRACEBACK_BYTES // 2 :]
     return {

@@ -74,6 +74,8 @@ class Run:
         #: has the processor's host more of them than it shall have?
         self.surplus: Callable[[Hired], bool] = lambda _: False
         self._setup_error = ""
+        #: told of each failed attempt, for the log
+        self.on_failure: Callable[[int, int, bool, Hired, dict[str, Any]], None] = lambda *_: None
 
     # --- recovery -----------------------------------------------------------------------------------
 
@@ -307,6 +309,7 @@ class Run:
     def _journal_failure(self, lease: int, hired: Hired, position: int, attempt: int, final: bool, error: dict[str, Any]) -> None:
         self.new_errors += 1
         self.last_error = str(error.get("traceback", ""))
+        self.on_failure(position, attempt, final, hired, error)
         self.journal.append(
             Kind.FAILED,
             {

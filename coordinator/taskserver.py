@@ -25,6 +25,7 @@ from typing import Any
 
 from coordinator import paths, procs
 from coordinator.core.exchange import Request, text_of
+from coordinator.core.ids import shown
 from coordinator.core.leases import GRACE_S, TERM_S
 from coordinator.core.ledger import Policy
 from coordinator.core.records import Kind
@@ -42,7 +43,7 @@ from coordinator.link import EmbeddedLink, Link, OwnRules, RemoteLink, check_res
 from coordinator.logs import Trickle, open_log
 from coordinator.printer import Printer
 from coordinator.resource import ResourceController
-from coordinator.run import Run
+from coordinator.run import Hired, Run
 from coordinator.runfile import RunFile
 from coordinator.wire import listing
 from coordinator.wire.server import Call, TurnServer, token_check
@@ -56,6 +57,8 @@ SLEPT_S = 2.0
 FIRST_PORT, PORTS = 8888, 200
 #: seconds that a restarted Coordinator waits for its keepers before it starts new ones
 RETURN_S = 2.5
+#: tracebacks of failed tasks that are logged in a second
+FAILURES_PER_S = 5
 #: records that are printed to NAME.success and its like in one tick
 PRINT_RECORDS = 200
 
@@ -145,6 +148,8 @@ class Coordinator:
         self.began = steady()
         self.rate = Rate()
         self._late_logged = 0
+        self._failures_since = 0.0
+        self._failures_said = self._failures_unsaid = 0
         self._seen = 0
         self.queued: str | None = None
 
@@ -202,6 +207,7 @@ class Coordinator:
         self.printer = Printer(self.files.journal, self.files.base)
         self.face = Face(self)
         self.trickle = Trickle(self.log, "exchanges", 20)
+        self.run.on_failure = self._log_failure
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
         self.server.start(self._loop)
@@ -417,7 +423,25 @@ class Coordinator:
         answer = text_of({"run": self.run_id, "number": number})
         self._pending.append(lambda: call.answer(answer))
 
+    def _log_failure(self, position: int, attempt: int, final: bool, hired: Hired, error: dict[str, Any]) -> None:
+        """A traceback is logged in full, so many a second; the journal has them all."""
+        now = self.now()
+        if now - self._failures_since >= 1.0:
+            if self._failures_unsaid:
+                self.log.info("counted %d more failures; see `coordinator errors %s`", self._failures_unsaid, self.name)
+            self._failures_since, self._failures_said, self._failures_unsaid = now, 0, 0
+        if self._failures_said >= FAILURES_PER_S:
+            self._failures_unsaid += 1
+            return
+        self._failures_said += 1
+        self.log.error(
+            "task failed id=%s position=%d attempt=%d%s processor=%d host=%s pid=%d %s: %s",
+            shown(self.run.id_of(position)), position, attempt, "" if final else " (to be tried again)", hired.number, hired.host,
+            hired.pid, error.get("kind"), error.get("message"), extra={"traceback": error.get("traceback")},
+        )  # fmt: skip
+
     def _resource(self, call: Call) -> None:
+        self.log.info("%s %s", call.method, call.params[0])
         note = {**json.loads(call.params[0]), "job": self.run_id}
         if self.local is not None:
             note["host"] = self._host_name()
@@ -436,6 +460,13 @@ class Coordinator:
     # --- time -------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        try:
+            self._time_passes()
+        finally:  # a fault in one look must not stop the clock of the job
+            if self._over is None:
+                self._loop.call_later(TICK_S, self._tick)
+
+    def _time_passes(self) -> None:
         now = self.now()
         gap = now - self._last_tick
         self._last_tick = now
@@ -466,8 +497,6 @@ class Coordinator:
         self.trickle.tick()
         self._answer_waiters(now)
         self.on_tick(self)
-        if self._over is None:
-            self._loop.call_later(TICK_S, self._tick)
 
     def _useful(self) -> int:
         ledger = self.run.ledger

@@ -159,6 +159,7 @@ def work_as_processor(order: dict[str, Any], board: int, work: Work) -> int:
         board=open_board(board),
         slot=order["slot"],
         grace_s=order["grace_s"],
+        host=order.get("host"),
     )
     processor.max_errors_in_a_row = order.get("max_errors_in_a_row", processor.max_errors_in_a_row)
     processor.run_all(work.client, work.setup, work.setup_options, **work.options)
