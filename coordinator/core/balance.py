@@ -272,7 +272,13 @@ def _reason(
     if limits[job.key] <= 0:
         cut_off = [f"{host}: {job.avoid[host]}" for host in hosts if host in job.avoid]
         if cut_off and all(host in job.avoid or not free[host] for host in hosts):
-            return f"no host can be used ({'; '.join(cut_off[:3])}{'; ...' if len(cut_off) > 3 else ''})"
+            full = [
+                f"{name}: {'its load is over maxload' if host.maxload > 0 else 'its maxload is 0'}"
+                for name, host in hosts.items()
+                if name not in job.avoid
+            ]
+            each = [*full, *cut_off]
+            return f"no host can be used ({'; '.join(each[:3])}{'; ...' if len(each) > 3 else ''})"
         return "every host is busy with other work (its load is over maxload); it starts when that falls"
     if job.demand_ncpu <= 0 and pool <= 0:
         demanding = [other.shown for other in queue if other.demand_ncpu > 0]

@@ -114,6 +114,10 @@ class Beat:
     gone: tuple[tuple[str, int], ...] = ()
     seen: int = 0
     wait_s: float = 0.0
+    #: of the certificate that its Coordinator shows; empty where it speaks plain HTTP
+    fingerprint: str = ""
+    #: when its Coordinator began, wall time in seconds; 0 where that is not told
+    since: float = 0.0
 
     @classmethod
     def from_note(cls, note: object) -> Beat:
@@ -141,6 +145,8 @@ class Beat:
             fields.processes("gone"),
             fields.count("seen", 0, 2**63),
             fields.number("wait_s", 0.0),
+            fields.text("fingerprint", ""),
+            fields.number("since", 0.0),
         )
 
 

@@ -94,7 +94,10 @@ class Request:
     @classmethod
     def from_text(cls, text: str) -> Request:
         """Raises ValueError, KeyError or TypeError for anything that :meth:`to_text` could not have written."""
-        m = json.loads(text)
+        try:
+            m = json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
         count, seconds = m["w"]
         return cls(
             _a(str, m["run"]),
@@ -103,16 +106,21 @@ class Request:
             _a(int, m["s"]),
             [_a(int, n) for n in m["h"]],
             [
-                LeaseReport(_a(int, r[0]), _ranges(r[1]), [(_a(int, p), _a(dict, e)) for p, e in r[2]], [_a(str, x) for x in r[3]])
-                for r in m.get("r", ())
+                LeaseReport(
+                    _a(int, lease),
+                    _ranges(done),
+                    [(_a(int, p), _a(dict, e)) for p, e in failed],
+                    [_a(str, line) for line in results],
+                )
+                for lease, done, failed, results in m.get("r", ())
             ],
             [(_a(int, n), _a(int, a), _a(int, b)) for n, a, b in m.get("g", ())],
             (int(count), float(seconds)),
             bool(m.get("want")),
             bool(m.get("idle")),
-            m.get("who"),
-            m.get("bye"),
-            m.get("setup"),
+            _a(dict, m["who"]) if "who" in m else None,
+            _a(str, m["bye"]) if "bye" in m else None,
+            _a(dict, m["setup"]) if "setup" in m else None,
         )
 
 
@@ -186,6 +194,10 @@ def _a(kind: type, value: Any) -> Any:
 
 
 def _ranges(flat: list[int]) -> list[int]:
-    if len(flat) % 2 or any(type(x) is not int for x in flat) or any(a < 0 or a >= b for a, b in zip(flat[::2], flat[1::2], strict=True)):
+    if (
+        len(flat) % 2
+        or any(type(x) is not int for x in flat)
+        or any(a < 0 or a >= b for a, b in zip(flat[::2], flat[1::2], strict=True))
+    ):
         raise ValueError("not a list of ranges")
     return flat

@@ -81,6 +81,8 @@ class Farm:
         #: rises when people ask to try unused hosts again
         self.retry = first
         self.due = True
+        #: when this life of the ResourceController began, wall time; 0 where nobody cares
+        self.born = 0.0
         self._loads: dict[str, HostLoad] = {}
         self._loads_matter = loads_matter
         self._order = 0
@@ -96,7 +98,7 @@ class Farm:
         new = job is None
         if job is None:
             self._order += 1
-            job = Job(beat, self._order, at, now, classic)
+            job = Job(beat, self._place(beat, at), at, now, classic)
             predecessor = self._with_name(beat)
             if predecessor is not None:
                 # A Coordinator that came back under its name, on another port perhaps, has its place again.
@@ -121,6 +123,13 @@ class Farm:
         for host, load in beat.loads.items():
             self.load(host, load, now)
         return job, new
+
+    def _place(self, beat: Beat, at: float) -> int:
+        """The place of a new job in the queue: the last. Jobs that are older than we are, and join again after our
+        restart, stand before all others, by their age: who works must not wait because somebody else was first."""
+        if 0.0 < beat.since < self.born and at - self.born < SILENT_S:
+            return round((beat.since - self.born) * 1000)
+        return self._order
 
     def direct(self, job: Job, priority: float, immediate: bool, demand_ncpu: int) -> None:
         """People change what a Coordinator asks for."""
@@ -219,6 +228,12 @@ class Farm:
             job.version = 0
         self._changed()
         return unused
+
+    def tell_all(self) -> None:
+        """Every Coordinator is answered anew."""
+        for job in self.jobs.values():
+            job.version = 0
+        self._changed()
 
     def _count(self, processors: Mapping[str, int], sign: int, now: float) -> None:
         for host, count in processors.items():

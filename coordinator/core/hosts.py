@@ -6,6 +6,7 @@ one of::
     node1                                   one slot (maxload 1.0)
     node1 2.0                               the pair of the manual
     node1 maxload=2.0,sshopts=-p 2222       attributes, split at a comma that comes before NAME=
+    node1 port=2222,user=bob,identity=~/.ssh/lab,proxyjump=bob@gate:22,python=/opt/python3,env.LANG=C
     # a comment; blank lines are fine, and so is a comment after a line
 
 An error names file and line. This room never opens the file, never looks a name up and never reaches a host.
@@ -27,6 +28,7 @@ KNOWN = ("maxload", "sshopts", "port", "user", "identity", "proxyjump", "python"
 
 _NAME = re.compile(r"[A-Za-z0-9._:][A-Za-z0-9._:-]{0,252}")
 _ATTRIBUTE = re.compile(r"(?:^|,)\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*=")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _VARIABLE = re.compile(r"env\.[A-Za-z_][A-Za-z0-9_]*")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
@@ -56,6 +58,31 @@ def check_host(name: object) -> str:
             f"{shown} is not a host name: at most 253 letters, digits, '.', '_', ':' and '-', not starting with '-'"
         )
     return name
+
+
+def check_user(name: str) -> str:
+    """``name`` if somebody can log in under it, else BadInput."""
+    if not _USER.fullmatch(name):
+        shown = repr(name)[:80]
+        raise BadInput(f"{shown} is not a user name: a letter or '_', then up to 31 letters, digits, '_', '.' and '-'")
+    return name
+
+
+def check_port(text: str) -> int:
+    """``text`` as a port, or BadInput."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536):
+        raise BadInput(f"a port is a number from 1 to 65535, not {text[:80]!r}")
+    return int(text)
+
+
+def split_login(text: str) -> tuple[str | None, str, int | None]:
+    """``(user, host, port)`` of ``[user@]host[:port]``, an IPv6 address in brackets; raises BadInput."""
+    user, at, address = text.strip().rpartition("@")
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]") or (":" in host and not host.endswith("]")):
+        host, port = address, ""
+    host = check_host(host.removeprefix("[").removesuffix("]"))
+    return (check_user(user) if at else None), host, (check_port(port) if port else None)
 
 
 def check_maxload(value: object) -> float:
@@ -125,10 +152,22 @@ def _parse_line(line: str, number: int) -> HostInfo | None:
         elif attribute in KNOWN or _VARIABLE.fullmatch(attribute):
             if not value and not attribute.startswith("env."):
                 raise BadInput(f"{attribute} has no value")
+            _check_option(attribute, value)
             options[attribute] = value
         else:
             raise BadInput(f"unknown attribute {attribute!r}; known are {', '.join(KNOWN)}")
     return HostInfo(name, DEFAULT_MAXLOAD if maxload is None else maxload, options, number)
+
+
+def _check_option(attribute: str, value: str) -> None:
+    """What can be known of a value before anybody logs in; it never becomes a word of a command line."""
+    if attribute == "port":
+        check_port(value)
+    elif attribute == "user":
+        check_user(value)
+    elif attribute == "proxyjump" and value.lower() != "none":
+        for jump in value.split(","):
+            split_login(jump)
 
 
 def _bare_maxload(text: str) -> float:

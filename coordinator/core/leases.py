@@ -4,7 +4,7 @@ The ledger makes, renews and ends leases; the task server writes each to the jou
 here reads a clock: ``now`` and deadlines are seconds of the caller's steady clock, terms travel as durations.
 
 A lease that ended (its deadline passed) keeps its ``open`` positions until somebody else is given them: a late
-report is welcome as long as nobody else began the work.
+report is welcome as long as nobody else began the work, and a holder that is back before that has its lease again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Lease:
     deadline: float
     term_s: float = TERM_S
     lapsed: bool = False
+    #: some of it was given to others after it lapsed
+    shared_out: bool = False
     open: Spans = field(default_factory=Spans)
 
     def __post_init__(self) -> None:

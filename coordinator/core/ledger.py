@@ -19,7 +19,7 @@ position is open under at most one lease that has not lapsed; only the newest le
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coordinator.core.health import retry_delay_s
@@ -116,6 +116,10 @@ class Ledger:
     def held_by(self, holder: int) -> list[Lease]:
         return list(self._by_holder.get(holder, {}).values())
 
+    def holders(self) -> list[int]:
+        """Who has leases."""
+        return list(self._by_holder)
+
     def next_due(self) -> float | None:
         """When the first waiting retry is due, on the caller's clock."""
         return self._waiting[0][0] if self._waiting else None
@@ -144,21 +148,30 @@ class Ledger:
             self.todo.remove(start, stop)
         self._keep(lease)
 
+    def remember(self, attempts: Mapping[int, int], deaths: Mapping[int, int] = {}) -> None:
+        """How often unsettled tasks failed before this life of the Coordinator, and how often by a death in them."""
+        self._deaths.update(deaths)
+        raised = ((position, count - deaths.get(position, 0)) for position, count in attempts.items())
+        self._attempts.update((position, count) for position, count in raised if count > 0)
+
     def hold(self, holder: int, numbers: Sequence[int], now: float) -> list[int]:
         """``holder`` says which leases it has: the others are free, these are renewed.
 
-        Returns the numbers it must drop, because they are not (or no longer) its own.
+        Returns the numbers it must drop, because they are not (or no longer, or not wholly) its own: it begins no
+        more of their tasks, and what it did begin is welcome if nobody else was given it.
         """
         mine = self._by_holder.get(holder)
         for number in [n for n in mine or () if n not in numbers]:
             self._free(self.leases[number])
         self.renew(holder, now)
         known = self._by_holder.get(holder, {})
-        return [n for n in numbers if n not in known]
+        return [n for n in numbers if n not in known or known[n].shared_out]
 
     def renew(self, holder: int, now: float) -> None:
         """Somebody who can know says that ``holder`` lives."""
         for lease in self._by_holder.get(holder, {}).values():
+            if lease.lapsed and not lease.shared_out:
+                self._revive(lease)
             if not lease.lapsed:
                 lease.deadline = now + lease.term_s
 
@@ -219,7 +232,12 @@ class Ledger:
             if lease is None:
                 verdict.late += stop - start
                 continue
-            if start == lease.start and stop == lease.stop and len(lease.open) == 1 and lease.open.total() == stop - start:
+            if (
+                start == lease.start
+                and stop == lease.stop
+                and len(lease.open) == 1
+                and lease.open.total() == stop - start
+            ):
                 believed = [(start, stop)]
             else:
                 believed = lease.open.overlaps(start, stop)
@@ -280,8 +298,16 @@ class Ledger:
     def _supersede(self, start: int, stop: int) -> None:
         """A new lease makes every older one of these positions stale."""
         for lease in list(self._lapsed.values()):
+            lease.shared_out = lease.shared_out or bool(lease.open.overlaps(start, stop))
             lease.open.remove(start, stop)
             self._forget_if_empty(lease)
+
+    def _revive(self, lease: Lease) -> None:
+        """It lapsed, and nobody was given any of it since: it goes on as if it had not."""
+        for start, stop in lease.open:
+            self.todo.remove(start, stop)
+        lease.lapsed = False
+        del self._lapsed[lease.number]
 
     def _settle(self, start: int, stop: int) -> None:
         for table in (self._attempts, self._deaths):

@@ -21,6 +21,7 @@ from coordinator.core.spans import Spans
 class OpenLease:
     processor: int
     open: Spans  #: positions of it that are not settled
+    shared_out: bool = False  #: some of it was given to others
 
 
 @dataclass
@@ -40,7 +41,8 @@ class State:
     top_lease: int = 0
     done: Spans = field(default_factory=Spans)
     failed: Spans = field(default_factory=Spans)
-    attempts: dict[int, tuple[int, int]] = field(default_factory=dict)  #: position: failed attempts, lease of the last
+    #: position: failed attempts, lease of the last, how many of them ended with the death of their processor
+    attempts: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     leases: dict[int, OpenLease] = field(default_factory=dict)
     errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
     slices: SliceIndex = field(default_factory=SliceIndex)
@@ -61,9 +63,11 @@ class Recovered:
     done: Spans
     failed: Spans
     attempts: dict[int, int]  #: failed attempts of tasks that are neither done nor failed
+    deaths: dict[int, int]  #: how many of these ended with the death of their processor
     leases: list[
         tuple[int, int, int, int]
     ]  #: number, processor, a, b: leased and not settled, each position under its newest lease
+    shared_out: set[int]  #: the numbers of those leases of which a part was given to others: returned, or lapsed
     top_lease: int
     numbers: int  #: processor numbers up to this are used
     slices: SliceDigests  #: (number of IDs, digest) of each slice of the stream
@@ -86,6 +90,10 @@ def _segment(state: State, header: dict[str, Any], record: Record) -> None:
 
 
 def _life(state: State, header: dict[str, Any], record: Record) -> None:
+    if header["run"] != state.run:
+        # Nobody of an earlier run can report any more, and its attempts do not count in this one.
+        state.leases.clear()
+        state.attempts.clear()
     state.run, state.life, state.closed = header["run"], header["life"], None
     state.name = header.get("name", state.name)
     state.port, state.options = header.get("port"), header.get("options") or {}
@@ -125,7 +133,7 @@ def _done(state: State, header: dict[str, Any], record: Record) -> None:
         _forget_attempts(state.attempts, a, b)
 
 
-def _forget_attempts(attempts: dict[int, tuple[int, int]], a: int, b: int) -> None:
+def _forget_attempts(attempts: dict[int, tuple[int, int, int]], a: int, b: int) -> None:
     if not attempts:
         return
     for position in range(a, b) if b - a < len(attempts) else [at for at in attempts if a <= at < b]:
@@ -136,7 +144,8 @@ def _failed(state: State, header: dict[str, Any], record: Record) -> None:
     position = header["pos"]
     _settle(state, header["n"], position, position + 1)
     if not header["final"]:
-        state.attempts[position] = (header["attempt"], header["n"])
+        deaths = state.attempts[position][2] if position in state.attempts else 0
+        state.attempts[position] = (header["attempt"], header["n"], deaths + bool(header.get("died")))
         return
     state.attempts.pop(position, None)
     if state.failed.add(position, position + 1):
@@ -161,7 +170,8 @@ def _redo(state: State, header: dict[str, Any], record: Record) -> None:
         settled = state.done.overlaps(a, b) + state.failed.overlaps(a, b)
         for x, y in settled:
             # A lease that a newer one replaced may still list them; it must not come back to life.
-            for number in list(state.leases):
+            for number, lease in list(state.leases.items()):
+                lease.shared_out |= bool(lease.open.overlaps(x, y))
                 _settle(state, number, x, y)
         state.done.remove(a, b)
         state.failed.remove(a, b)
@@ -191,7 +201,7 @@ def open_leases(state: State) -> Iterator[tuple[int, OpenLease]]:
                         rest.remove(position, position + 1)
             taken.add(a, b)
         if rest:
-            yield number, OpenLease(lease.processor, rest)
+            yield number, OpenLease(lease.processor, rest, lease.shared_out or rest != lease.open)
 
 
 # --- checkpoints ----------------------------------------------------------------------------------
@@ -219,7 +229,9 @@ def checkpoint(state: State) -> tuple[dict[str, Any], str]:
         },
         "count": state.slices.count,
         "attempts": [[position, *tried] for position, tried in state.attempts.items()],
-        "leases": [[number, lease.processor, lease.open.to_flat()] for number, lease in state.leases.items()],
+        "leases": [
+            [number, lease.processor, lease.open.to_flat(), lease.shared_out] for number, lease in state.leases.items()
+        ],
         "errors": [[list(key), vars(group)] for key, group in state.errors.items()],
     }
     lines = [packed(state.done.to_array()), packed(state.failed.to_array()), *state.slices.to_lines()]
@@ -232,8 +244,11 @@ def _checkpoint(state: State, header: dict[str, Any], record: Record) -> None:
     lines = str(record.text, "ascii").split("\n")
     for key, value in header["state"].items():
         setattr(state, key, value)
-    state.attempts = {position: (attempt, number) for position, attempt, number in header["attempts"]}
-    state.leases = {number: OpenLease(processor, Spans.from_flat(flat)) for number, processor, flat in header["leases"]}
+    state.attempts = {position: (attempt, number, deaths) for position, attempt, number, deaths in header["attempts"]}
+    state.leases = {
+        number: OpenLease(processor, Spans.from_flat(flat), shared_out)
+        for number, processor, flat, shared_out in header["leases"]
+    }
     state.errors = {(key[0], key[1]): ErrorCount(**group) for key, group in header["errors"]}
     state.done, state.failed = Spans.from_flat(unpacked(lines[0])), Spans.from_flat(unpacked(lines[1]))
     state.slices = SliceIndex.from_lines(header["count"], lines[2:])
@@ -268,8 +283,10 @@ def recovered(state: State) -> Recovered:
         reason=state.reason,
         done=state.done.copy(),
         failed=state.failed.copy(),
-        attempts={position: attempt for position, (attempt, _) in state.attempts.items()},
+        attempts={position: attempt for position, (attempt, _, _) in state.attempts.items()},
+        deaths={position: deaths for position, (_, _, deaths) in state.attempts.items() if deaths},
         leases=sorted((number, lease.processor, a, b) for number, lease in open_leases(state) for a, b in lease.open),
+        shared_out={number for number, lease in open_leases(state) if lease.shared_out},
         top_lease=state.top_lease,
         numbers=state.numbers,
         slices=SliceDigests(state.slices),

@@ -131,6 +131,7 @@ class RuleBook:
         self._next_lock = first_lock
         self._settled: dict[Place, int] = {}
         self._outdated: set[Place] = set()
+        self._changed: set[str] = set()
 
     def load(self, rules: Mapping[str, Rule], built: Mapping[Place, str]) -> None:
         """Begin with what an earlier life kept."""
@@ -147,12 +148,15 @@ class RuleBook:
         for place in self.outdated_by(name, rule):
             del self.built[place]
             self._outdated.add(place)
+        if self.rules.get(name, rule) != rule:
+            self._changed.add(name)
         self.rules[name] = rule
         self.retry(name)
 
     def delete(self, name: str) -> None:
         """Forget the rule. Files that it built stay in use."""
         self.rules.pop(name, None)
+        self._changed.add(name)
         self.retry(name)
 
     def retry(self, name: str | None = None) -> None:
@@ -218,7 +222,7 @@ class RuleBook:
         if held is None or held.number != lock or held.pid != pid:
             if self._settled.get(place) == lock:
                 return self.built.get(place)
-            rule = self.rules.get(name)
+            rule = None if name in self._changed else self.rules.get(name)
             if held is None and lock < self._first_lock and rule is not None and error is None:
                 # Built under a lock of an earlier life of the ResourceController: the file is there all the same.
                 self.built[place] = rule.path

@@ -1,0 +1,51 @@
+"""How large a block is, and who gives one back."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.core.blocks import AIM_S, GROWTH, LONG_TASK_S, MOST, block_size, smoothed, who_gives_back
+
+SECONDS = st.floats(1e-9, 1e6)
+
+
+@given(SECONDS, st.integers(1, MOST), st.integers(0, 10**9), st.integers(1, 10**5))
+def test_a_block_is_bounded_by_time_growth_and_what_is_left(
+    task_s: float, last: int, known: int, processors: int
+) -> None:
+    size = block_size(task_s, last, known, processors)
+    assert 1 <= size <= MOST
+    assert size == 1 or size * task_s <= AIM_S
+    assert size <= last * GROWTH
+    assert size == 1 or size <= known / (2 * processors)
+
+
+def test_the_first_block_is_one_task() -> None:
+    assert block_size(None, 1, 10**6, 2) == 1
+
+
+def test_long_tasks_are_handed_out_one_at_a_time() -> None:
+    assert block_size(LONG_TASK_S, MOST, 10**6, 2) == 1
+    assert block_size(36_000.0, MOST, 10**6, 2) == 1
+
+
+def test_short_tasks_soon_travel_in_thousands() -> None:
+    size, calls = 1, 0
+    while size < 10_000:
+        size, calls = block_size(1e-6, size, 10**7, 2), calls + 1
+    assert calls <= 6
+
+
+@given(st.lists(SECONDS, min_size=1, max_size=20))
+def test_the_estimate_stays_within_what_was_seen(seen: list[float]) -> None:
+    estimate = None
+    for seconds in seen:
+        estimate = smoothed(estimate, seconds)
+        assert min(seen) * 0.999 <= estimate <= max(seen) * 1.001
+
+
+def test_the_richest_are_asked_first_and_nobody_for_his_last() -> None:
+    assert who_gives_back({1: 5, 2: 9, 3: 1, 4: 2}, idle=2) == [2, 1]
+    assert who_gives_back({1: 5, 2: 9, 3: 1, 4: 2}, idle=9) == [2, 1, 4]
+    assert who_gives_back({}, idle=3) == []
