@@ -18,11 +18,21 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from coordinator import paths
+from coordinator.addresses import url_of
 from coordinator.core.beats import Fields
-from coordinator.errors import BadOption, BadParameters, CoordinatorError, InternalError, NameTaken, PortTaken
+from coordinator.errors import (
+    BadOption,
+    BadParameters,
+    CoordinatorError,
+    InternalError,
+    NameTaken,
+    NotAuthorised,
+    PortTaken,
+)
 from coordinator.resource import ResourceController
+from coordinator.users import OWNER
 from coordinator.wire.call import Call
-from coordinator.wire.server import TurnServer, each, token_check
+from coordinator.wire.server import Authorise, TurnServer, each, token_check
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +57,8 @@ class ControllerOptions:
     directory: str = "."
     #: log to the terminal instead of the log file
     foreground: bool = False
+    #: speak plain HTTP to other machines too
+    no_tls: bool = False
 
 
 @dataclass
@@ -63,8 +75,10 @@ class ControllerTurns:
 
     def __init__(self, controller: ResourceController) -> None:
         self.controller = controller
-        self._classic = each({name: getattr(controller, name) for name in controller.xmlrpc_methods})
         self._notes = {name: getattr(controller, name) for name in controller.note_methods}
+        classic = {name: getattr(controller, name) for name in controller.xmlrpc_methods}
+        # Notes are answered by _note(); here they are listed, as they look on the wire.
+        self._classic = each(classic | {name: _on_the_wire(method) for name, method in self._notes.items()})
         self._parked: list[_Parked] = []
         self._version = controller.version
         self._last_tick = controller.clock()
@@ -72,11 +86,12 @@ class ControllerTurns:
     def turn(self, calls: list[Call]) -> None:
         for call in calls:
             self.controller.author = f"{call.caller}@{call.peer}" if call.peer else call.caller
+            self.controller.caller = call.caller or OWNER
             if call.method in self._notes:
                 self._note(call)
             else:
                 self._classic([call])
-        self.controller.author = ""
+        self.controller.author, self.controller.caller = "", OWNER
         self._wake()
 
     def tick(self) -> None:
@@ -117,16 +132,34 @@ class ControllerTurns:
             waiting, self._parked = self._parked, []
             self._parked = [parked for parked in waiting if not self._answer(parked, late=False)] + self._parked
 
+    def forget(self, user: str) -> None:
+        """What a removed user still asks is not answered."""
+        theirs = [parked for parked in self._parked if parked.call.caller == user]
+        for parked in theirs:
+            self._parked.remove(parked)
+            parked.call.fault(NotAuthorised(f"{user} is no longer a user of this ResourceController"))
+
     def _answer(self, parked: _Parked, late: bool) -> bool:
+        self.controller.caller = parked.call.caller or OWNER
         try:
             answer = self.controller.again(parked.method, parked.note, parked.asked, late)
         except CoordinatorError as error:
             parked.call.fault(error)
             return True
+        finally:
+            self.controller.caller = OWNER
         if answer is None and not late:
             return False
         parked.call.answer(note_text(answer or {}))
         return True
+
+
+def _on_the_wire(method: Callable[..., Any]) -> Callable[[str], str]:
+    def note(note: str) -> str:
+        return note_text(method(read_note((note,))) or {})
+
+    note.__doc__ = method.__doc__
+    return note
 
 
 def read_note(params: tuple[Any, ...]) -> Mapping[str, Any]:
@@ -219,7 +252,7 @@ def serve_controller(options: ControllerOptions | Mapping[str, Any], announce: C
     ``announce(name=, url=, pid=, log=, host=, port=, hosts=)`` is called once, when it serves. Before that a failure
     is raised: BadName, NameTaken, HostsFileError, StateError (shelves), PortTaken.
     """
-    from coordinator import logs, procs
+    from coordinator import logs, procs, tls
 
     chosen = options if isinstance(options, ControllerOptions) else _options(options)
     directory = os.path.abspath(chosen.directory)
@@ -244,19 +277,39 @@ def serve_controller(options: ControllerOptions | Mapping[str, Any], announce: C
             raise PortTaken(f"{taken.message} Another ResourceController may be there: coordinator hosts") from None
         everywhere = chosen.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound here
         public = paths.full_hostname() if everywhere else chosen.host
+        fingerprint = None
+        if not (chosen.no_tls or paths.is_loopback(chosen.host)):
+            server.tls, fingerprint = tls.server_context(), tls.own_fingerprint()
         token = paths.find_token(public, port) or paths.new_token()
-        paths.keep_token(public, port, token)
-        server.authorise = token_check(token)
+        paths.keep_token(public, port, token, fingerprint)
+        server.authorise = authorise_users(token, controller)
+
+        def removed(user: str) -> None:
+            server.recheck()
+            turns.forget(user)
+
+        controller.on_removed = removed
         controller.port = port
-        controller.url = f"http://[{public}]:{port}" if ":" in public else f"http://{public}:{port}"
+        controller.url = url_of(public, port, fingerprint is not None and not paths.is_loopback(public))
         logs.open_log(None if chosen.foreground else controller.errlog)
         me = procs.own_identity()
         told = {"name": chosen.rc, "url": controller.url, "pid": me.pid, "log": controller.errlog, "port": port}
-        run_file.write({**told, "host": me.host, "boot": me.boot, "started": me.started})
+        written = {**told, "host": me.host, "boot": me.boot, "started": me.started, "fingerprint": fingerprint}
+        run_file.write(written)
         procs.raise_open_files()
         _run(controller, turns, server, lambda: announce(**told, host=public, hosts=len(controller.farm.hosts)))
     finally:
         run_file.remove()
+
+
+def authorise_users(token: str, controller: ResourceController) -> Authorise:
+    """Who knows the token is the owner; the others are users with tokens of their own."""
+    owner = token_check(token, OWNER)
+
+    def authorise(user: str, password: str) -> str | None:
+        return owner(user, password) or (controller.users.whose(password) if controller.users is not None else None)
+
+    return authorise
 
 
 def _run(

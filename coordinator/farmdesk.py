@@ -78,7 +78,9 @@ class FarmDesk:
         """What a Coordinator is told; None if it has ``seen`` that already."""
         if job.version in (0, seen):
             return None
-        hosts = {name: self.farm.hosts[name].attributes() for name in job.slots}
+        # Those that it could not use it tries again, by their line as it is now.
+        told = self.farm.hosts.keys() & {*job.slots, *job.beat.unreachable}
+        hosts = {name: self.farm.hosts[name].attributes() for name in sorted(told)}
         answer = {"version": job.version, "slots": dict(job.slots), "hosts": hosts, "queued": job.reason}
         return {**answer, "retry": self.farm.retry}
 

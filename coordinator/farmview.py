@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def status(controller: ResourceController) -> list[Any]:
     """``[name, errlog, {host: load}, [[host, maxload]], [[name, url, priority, allocated, running, started]],
     {resource: [path, command]}, {'host:resource': path}, {'host:resource': pid}]``."""
-    state, book = controller.farm, controller.rules.book
+    state, books = controller.farm, controller.books()
     jobs = [
         [
             job.beat.name,
@@ -39,15 +39,15 @@ def status(controller: ResourceController) -> list[Any]:
         state.loads(),
         [[host.name, host.maxload] for host in state.hosts.values()],
         jobs,
-        {name: rule.to_wire() for name, rule in book.rules.items()},
-        {place_key(place): path for place, path in book.built.items()},
-        {place_key(place): lock.pid for place, lock in book.locks.items()},
+        {name: rule.to_wire() for book in books for name, rule in book.rules.items()},
+        {place_key(place): path for book in books for place, path in book.built.items()},
+        {place_key(place): lock.pid for book in books for place, lock in book.locks.items()},
     ]
 
 
 def farm(controller: ResourceController) -> dict[str, Any]:
     """Everything that is known, by name; times are wall time in seconds, counts are processors."""
-    state, book = controller.farm, controller.rules.book
+    state, books = controller.farm, controller.books()
     loads = state.loads()
     return {
         "name": controller.name,
@@ -63,9 +63,9 @@ def farm(controller: ResourceController) -> dict[str, Any]:
         "hosts_error": controller.jobs.hosts_error,
         "hosts": {name: _host(controller, host, loads[name]) for name, host in state.hosts.items()},
         "jobs": [_job(job, job.state(controller.clock())) for job in _in_order(controller)],
-        "rules": {name: rule.to_wire() for name, rule in book.rules.items()},
-        "resources": {place_key(place): path for place, path in book.built.items()},
-        "locks": {place_key(place): lock.pid for place, lock in book.locks.items()},
+        "rules": {name: rule.to_wire() for book in books for name, rule in book.rules.items()},
+        "resources": {place_key(place): path for book in books for place, path in book.built.items()},
+        "locks": {place_key(place): lock.pid for book in books for place, lock in book.locks.items()},
         "builds": [
             {
                 "host": lock.host,
@@ -76,9 +76,10 @@ def farm(controller: ResourceController) -> dict[str, Any]:
                 "since": lock.since,
                 "path": lock.rule.path,
             }
+            for book in books
             for lock in book.locks.values()
         ],
-        "failed_builds": {place_key(place): failure.reason for place, failure in book.failed.items()},
+        "failed_builds": {place_key(place): failure.reason for book in books for place, failure in book.failed.items()},
     }
 
 
@@ -119,6 +120,7 @@ def _job(job: Job, state: str) -> dict[str, Any]:
     return {
         "name": beat.name,
         "url": beat.url,
+        "fingerprint": beat.fingerprint or None,
         "user": beat.user,
         "priority": beat.priority,
         "immediate": beat.immediate,

@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from coordinator.addresses import Address, address_of, url_of
 from coordinator.errors import (
     ControllerLost,
     CoordinatorError,
@@ -21,7 +22,9 @@ from coordinator.errors import (
     ProtocolError,
     UnknownMethod,
 )
+from coordinator.paths import Login
 from coordinator.tables import Column, Table, TableDict, TableList, as_html, as_rich, as_text, cell, clock_time, columns
+from coordinator.wire.client import split_url
 
 DEFAULT_PORT = 5000
 # A job that does not answer must not hold up the list of all others for long.
@@ -35,10 +38,6 @@ def bare(url: str) -> str:
     return scheme + mark + place.rpartition("@")[2] + slash + path
 
 
-def url_of(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 class Remote:
     """One server and the token for it: calls its methods, and says in words what went wrong."""
 
@@ -47,49 +46,62 @@ class Remote:
         url: str,
         *,
         token: str | None = None,
-        fallback: str | None = None,
+        fallback: str | Login | None = None,
+        fingerprint: str | None = None,
         lost: Callable[[str], PeerLost] = PeerLost,
         timeout_s: float = 30.0,
     ) -> None:
-        """`token` wins, then the URL's own, then the user's token file, then `fallback`; none of them: NoToken."""
+        """`token` wins, then the URL's own, then the user's token file, then `fallback`; none of them: NoToken.
+
+        `fingerprint` goes with `token` and with `fallback`; the token file has those of its own."""
         from coordinator import paths
-        from coordinator.wire.client import split_url
 
         host, port, _, own = split_url(url)
-        self.url = url_of(host, port)
-        given = token or own
-        tokens = [given] if given else [one for one in (paths.find_token(host, port), fallback) if one]
-        if not tokens:
+        if token or own:
+            addresses = [address_of(url, token or own, fingerprint)]
+        else:
+            addresses = [address_of(url)]
+            if isinstance(fallback, str):
+                addresses.append(address_of(url, fallback, fingerprint))
+            elif fallback is not None:
+                addresses.append(address_of(url, fallback.token, fallback.fingerprint, fallback.user))
+        self._addresses: list[Address] = [one for one in addresses if one.token]
+        if not self._addresses:
             raise NoToken(
-                f"No token is known for {self.url}: {paths.token_file()} has none for that host and port. "
+                f"No token is known for {addresses[0].url}: {paths.token_file()} has none for that host and port. "
                 f"Start the server first, or copy its line from the token file of whoever started it, or give "
                 f"http://coordinator:TOKEN@{host}:{port} as its URL."
             )
-        self._tokens = tokens
         self.timeout_s = timeout_s
         self._lost = lost
         self._methods: list[str] | None = None
 
     @property
+    def url(self) -> str:
+        return self._addresses[0].url
+
+    @property
     def token(self) -> str:
-        return self._tokens[0]
+        return self._addresses[0].token or ""
+
+    @property
+    def fingerprint(self) -> str | None:
+        return self._addresses[0].fingerprint
 
     def call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
         """The answer of one call; a connection of its own, so that none grows stale between two."""
         from coordinator.errors import NotAuthorised
 
-        while len(self._tokens) > 1:
+        while len(self._addresses) > 1:
             # The file may still hold the token of an earlier server on that port. What is refused was not carried out.
             try:
                 return self._call(method, params, timeout_s)
             except NotAuthorised:
-                del self._tokens[0]
+                del self._addresses[0]
         return self._call(method, params, timeout_s)
 
     def _call(self, method: str, params: tuple[Any, ...], timeout_s: float | None) -> Any:
-        from coordinator.wire.client import Connection
-
-        connection = Connection(self.url, token=self.token, timeout_s=timeout_s or self.timeout_s)
+        connection = self._addresses[0].connect(timeout_s or self.timeout_s)
         try:
             return connection.call(method, *params)
         except PeerLost as problem:
@@ -147,8 +159,15 @@ class CoordinatorMonitor:
     [name, url, priority, allocated_ncpu, ncpu, start_time].
     """
 
-    def __init__(self, info: str | Iterable[Any], token: str | None = None, fallback: str | None = None) -> None:
-        """`fallback` is the token to use if neither the URL nor the user's token file has one."""
+    def __init__(
+        self,
+        info: str | Iterable[Any],
+        token: str | None = None,
+        fallback: str | Login | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        """`fallback` is the token to use if neither the URL nor the user's token file has one; `fingerprint` is that
+        of the certificate of an https server, which goes with `token` or `fallback`."""
         self.name: str | None = None
         self.priority: float | None = None
         self.allocated_ncpu: int | None = None
@@ -164,13 +183,15 @@ class CoordinatorMonitor:
         self.logfile = TableDict(heads=LOGFILES, empty="(no processor has started yet)")
         if isinstance(info, str):
             self.url = info
-            self._remote = job_remote(info, token=token, fallback=fallback)
+            self._remote = job_remote(info, token=token, fallback=fallback, fingerprint=fingerprint)
             self.url = self._remote.url
             self.get_status()
         else:
             values = list(info)
             self.url = str(values[1])
-            self._remote = job_remote(self.url, token=token, fallback=fallback, timeout_s=JOB_TIMEOUT_S)
+            self._remote = job_remote(
+                self.url, token=token, fallback=fallback, fingerprint=fingerprint, timeout_s=JOB_TIMEOUT_S
+            )
             self.take(values)
 
     def take(self, info: Iterable[Any]) -> None:
@@ -235,9 +256,16 @@ class RCMonitor:
     ones are 'NAME (2)', 'NAME (3)', in the order of the queue.
     """
 
-    def __init__(self, host: str | None = None, port: int = DEFAULT_PORT, token: str | None = None) -> None:
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int = DEFAULT_PORT,
+        token: str | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
         self.rc_url = controller_url(host, port)
-        self._remote = Remote(self.rc_url, token=token, lost=_controller_lost(self.rc_url))
+        lost = _controller_lost(self.rc_url)
+        self._remote = Remote(self.rc_url, token=token, fingerprint=fingerprint, lost=lost)
         self.rc_url = self._remote.url
         self.name: str | None = None
         self.errlog: str | None = None
@@ -264,10 +292,11 @@ class RCMonitor:
             mine.update(theirs)
         known = {monitor.url: monitor for monitor in self.coordinators.values()}
         self.coordinators.clear()
+        logins = job_logins(self._remote) if any(str(job[1]) not in known for job in jobs) else {}
         for job in jobs:
             monitor = known.get(str(job[1]))
             if monitor is None:
-                monitor = CoordinatorMonitor(job, fallback=self._remote.token)
+                monitor = CoordinatorMonitor(job, fallback=logins.get(str(job[1])))
             else:
                 monitor.take(job)
             self.coordinators[_free_key(str(job[0]), self.coordinators)] = monitor
@@ -319,9 +348,31 @@ def controller(rc_url: str | None = None) -> Remote:
     return Remote(url, lost=_controller_lost(url))
 
 
-def job_remote(url: str, *, token: str | None = None, fallback: str | None = None, timeout_s: float = 30.0) -> Remote:
+def job_remote(
+    url: str,
+    *,
+    token: str | None = None,
+    fallback: str | Login | None = None,
+    fingerprint: str | None = None,
+    timeout_s: float = 30.0,
+) -> Remote:
     """The Coordinator of a job at that URL."""
-    return Remote(url, token=token, fallback=fallback, lost=_job_lost, timeout_s=timeout_s)
+    return Remote(url, token=token, fallback=fallback, fingerprint=fingerprint, lost=_job_lost, timeout_s=timeout_s)
+
+
+def job_logins(remote: Remote) -> dict[str, Login]:
+    """{url of a job: how the caller may ask it}, from a ResourceController.
+
+    Only the caller's own jobs are shown the caller's token; those of others get a ticket that opens nothing else.
+    """
+    logins = {}
+    for url, told in remote.call("get_tickets").items():
+        fingerprint = told.get("fingerprint") or None
+        if told.get("mine"):
+            logins[str(url)] = Login(remote.token, fingerprint)
+        elif told.get("ticket"):
+            logins[str(url)] = Login(str(told["ticket"]), fingerprint, str(told["user"]))
+    return logins
 
 
 def _controller_lost(url: str) -> Callable[[str], PeerLost]:

@@ -212,13 +212,30 @@ def new_token() -> str:
     return os.urandom(32).hex()
 
 
+@dataclass(frozen=True)
+class Login:
+    """What a client needs for a server: its token and, if it speaks TLS, the fingerprint of its certificate."""
+
+    token: str
+    fingerprint: str | None = None
+    #: the name that is shown with the token; it matters where the token is a ticket
+    user: str = "coordinator"
+
+
 def token_file() -> Path:
-    """The user's file of tokens: JSON, ``{"host:port": token}``, mode 0600."""
+    """The user's file of tokens: JSON, mode 0600. ``{"host:port": token}`` for a server that speaks plain HTTP,
+    ``{"host:port": {"token": token, "fingerprint": fingerprint}}`` for one that speaks TLS to other machines."""
     return state_directory() / "tokens.json"
 
 
 def find_token(host: str, port: int) -> str | None:
     """The token kept for the server at ``host:port``, by whatever name of this machine it was kept."""
+    login = find_login(host, port)
+    return None if login is None else login.token
+
+
+def find_login(host: str, port: int) -> Login | None:
+    """The token and the fingerprint kept for the server at ``host:port``."""
     known = _tokens()
     found = known.get(_address(host, port))
     if found is None and is_this_machine(host):
@@ -226,7 +243,7 @@ def find_token(host: str, port: int) -> str | None:
     return found
 
 
-def keep_token(host: str, port: int, token: str) -> None:
+def keep_token(host: str, port: int, token: str, fingerprint: str | None = None) -> None:
     """Keep ``token`` for ``host:port``; for this machine under all its names that other hosts may use."""
     import json
 
@@ -234,13 +251,30 @@ def keep_token(host: str, port: int, token: str) -> None:
     if is_this_machine(host):
         # Never under "localhost": a home directory may be shared, and another host's localhost is another server.
         names = {host, os.uname().nodename, full_hostname()} - LOCAL_NAMES - {"127.0.0.1", ""} or {os.uname().nodename}
-    with _locked(state_directory() / "tokens.lock"):
+    with locked(state_directory() / "tokens.lock"):
         known = _tokens()
-        known.update({_address(name, port): token for name in names})
-        replace_private(token_file(), json.dumps(known, indent=0, sort_keys=True).encode())
+        known.update({_address(name, port): Login(token, fingerprint) for name in names})
+        entries = {address: login_entry(login) for address, login in known.items()}
+        replace_private(token_file(), json.dumps(entries, indent=0, sort_keys=True).encode())
 
 
-def _tokens() -> dict[str, str]:
+def login_entry(login: Login) -> str | dict[str, str]:
+    """The value of a server in the token file."""
+    if login.fingerprint is None:
+        return login.token
+    return {"token": login.token, "fingerprint": login.fingerprint}
+
+
+def _login(entry: object) -> Login | None:
+    if isinstance(entry, str):
+        return Login(entry)
+    if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
+        return None
+    fingerprint = entry.get("fingerprint")
+    return Login(entry["token"], fingerprint if isinstance(fingerprint, str) and fingerprint else None)
+
+
+def _tokens() -> dict[str, Login]:
     import json
 
     path = token_file()
@@ -253,7 +287,8 @@ def _tokens() -> dict[str, str]:
             known = json.load(file)
         except ValueError as error:
             raise errors.StateError(f"{path} cannot be read as JSON; remove it and restart your servers.") from error
-    return {str(key): str(value) for key, value in known.items()} if isinstance(known, dict) else {}
+    logins = {str(key): _login(entry) for key, entry in known.items()} if isinstance(known, dict) else {}
+    return {address: login for address, login in logins.items() if login is not None}
 
 
 def _address(host: str, port: int) -> str:
@@ -261,7 +296,7 @@ def _address(host: str, port: int) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """One process at a time; the lock dies with its holder."""
     fd = open_private(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -272,6 +307,15 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 # --- what this machine is called -------------------------------------------------------------------
+
+
+def is_loopback(host: str) -> bool:
+    """Does what is sent to this name or address never leave the machine? Decided by the text alone."""
+    name = host.lower().rstrip(".").strip("[]")
+    if name in LOCAL_NAMES:
+        return name not in ("0.0.0.0", "::")  # noqa: S104 - compared only
+    parts = name.removeprefix("::ffff:").split(".")
+    return len(parts) == 4 and parts[0] == "127" and all(part.isdigit() and int(part) < 256 for part in parts[1:])
 
 
 @lru_cache(maxsize=1)

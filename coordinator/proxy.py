@@ -14,24 +14,21 @@ from functools import partial
 from typing import Any
 
 from coordinator import errors
+from coordinator.addresses import address_of
 from coordinator.wire.client import Connection, split_url
 
 
 class XMLRPCClient(Mapping[str, "XMLRPCClientObject"]):
     """The objects of a server by name: ``XMLRPCClient(url)['name'].method(...)``; KeyError for a name it has not.
 
-    A URL without a token takes the one that is kept for its host and port, if there is one. Threads may share it.
+    A URL without a token takes the one that is kept for its host and port, if there is one; so does an https URL with
+    the ``fingerprint`` of its server's certificate. Threads may share it.
     """
 
-    def __init__(self, url: str, timeout_s: float = 30.0) -> None:
-        self._host, self._port, _, token = split_url(url)
-        self._url = url
+    def __init__(self, url: str, timeout_s: float = 30.0, fingerprint: str | None = None) -> None:
+        self._host, self._port, _, _ = split_url(url)
+        self._address = address_of(url, fingerprint=fingerprint)
         self._timeout_s = timeout_s
-        self._token = token
-        if token is None:
-            from coordinator import paths
-
-            self._token = paths.find_token(self._host, self._port)
         self._idle: list[Connection] = []
         self._pid = os.getpid()
         self._known: dict[str, XMLRPCClientObject] = {}
@@ -43,11 +40,11 @@ class XMLRPCClient(Mapping[str, "XMLRPCClientObject"]):
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = Connection(self._url, self._token, timeout_s=self._timeout_s)
+            connection = self._address.connect(self._timeout_s)
         try:
             return connection.call(method, *params)
         except errors.NotAuthorised as wrong:
-            if self._token is not None:
+            if self._address.token is not None:
                 raise
             from coordinator import paths
 

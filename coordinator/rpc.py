@@ -17,12 +17,15 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coordinator import errors
 from coordinator.proxy import XMLRPCClient, XMLRPCClientObject, get_connection
 from coordinator.wire import listing
 from coordinator.wire.server import Call, TurnServer, token_check
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["XMLRPCClient", "XMLRPCClientObject", "XMLRPCServerBase", "get_connection", "get_hostname"]
 
@@ -50,6 +53,7 @@ class XMLRPCServerBase:
 
     host: the name to listen on; '' (or None) for every interface. port 0 takes a free one; ``host`` and ``port`` say
     which. token: what clients must know, ``http://user:TOKEN@host:port``; without one anybody may call.
+    tls: an ``ssl.SSLContext``, for instance of ``coordinator.tls.server_context()``: other machines use https then.
     server: a ``SimpleXMLRPCServer`` of your own that serves in our place; its limits are then its own.
     Raises PortTaken, BadInput (host).
     """
@@ -66,6 +70,7 @@ class XMLRPCServerBase:
         logRequests: bool = False,
         server: Any = None,
         token: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
         self.logRequests = logRequests
@@ -78,7 +83,8 @@ class XMLRPCServerBase:
         self._stopped: asyncio.Event | None = None
         self._closed = False
         self._waiting = 0
-        self._turns = TurnServer(self._turn, token_check(token) if token is not None else None, host or "", port)
+        authorise = token_check(token) if token is not None else None
+        self._turns = TurnServer(self._turn, authorise, host or "", port, tls=tls)
         if server is None:
             self.port = self._turns.listen()[1]
         else:

@@ -98,8 +98,8 @@ class RuleDesk:
             return False
         return found.path if isinstance(found, UseFile) else found.holder.pid != pid
 
-    def acquire(self, host: str, pid: int, name: str, now: float, at: float) -> list[str] | bool:
-        answer = self.book.ask(host, pid, name, now, at, classic=True, gone=True)
+    def acquire(self, host: str, pid: int, name: str, now: float, at: float, job: str = "") -> list[str] | bool:
+        answer = self.book.ask(host, pid, name, now, at, job, classic=True, gone=True)
         if isinstance(answer, Failed):
             raise BuildFailed(f"resource {name!r} could not be built on {host}: {answer.reason}")
         return answer.rule.to_wire() if isinstance(answer, Build) else True

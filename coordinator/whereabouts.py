@@ -16,7 +16,7 @@ from typing import Any
 
 from coordinator import paths
 from coordinator.errors import BadName, ControllerLost, NoSuchJob, NoToken, StateError
-from coordinator.monitor import bare, controller
+from coordinator.monitor import bare, controller, job_logins
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class Place:
     files: paths.JobFiles | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
     url: str | None = None
-    fallback: str | None = None
+    fallback: str | paths.Login | None = None
+    #: of the certificate that its Coordinator shows
+    fingerprint: str | None = None
 
     @property
     def shown(self) -> str:
@@ -69,7 +71,8 @@ def at(files: paths.JobFiles) -> Place | None:
     run = read_run(files.run)
     if run is None and not files.journal.exists():
         return None
-    return Place(files.name, files, run or {}, url=(run or {}).get("url"), fallback=(run or {}).get("token"))
+    known = run or {}
+    return Place(files.name, files, known, known.get("url"), known.get("token"), known.get("fingerprint"))
 
 
 def here(directory: Path | None = None) -> list[Place]:
@@ -123,10 +126,10 @@ def _of_controller(name: str, rc_url: str | None) -> Place | None:
     if len(found) > 1:
         each = ", ".join(f"{job['url']} ({job['directory']})" for job in found)
         raise NoSuchJob(f"{len(found)} jobs are called {name!r}. Give the URL of one instead of the name: {each}.")
-    return of_farm(found[0], remote.token) if found else None
+    return of_farm(found[0], job_logins(remote).get(str(found[0]["url"]))) if found else None
 
 
-def of_farm(job: Mapping[str, Any], token: str | None) -> Place:
+def of_farm(job: Mapping[str, Any], login: paths.Login | None) -> Place:
     """The place of a job that a ResourceController listed."""
     name, url = str(job["name"]), str(job["url"])
     try:
@@ -135,7 +138,7 @@ def of_farm(job: Mapping[str, Any], token: str | None) -> Place:
         place = None
     if place is not None and place.run.get("run") == job.get("run"):
         return place
-    return Place(name, url=url, fallback=token)
+    return Place(name, url=url, fallback=login)
 
 
 def read_run(path: Path) -> dict[str, Any] | None:

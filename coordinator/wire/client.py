@@ -17,6 +17,7 @@ from coordinator.wire import codec
 
 TYPE_CHECKING = False  # a Processor must not pay for the import of typing
 if TYPE_CHECKING:
+    import ssl
     from typing import Any
 
 HEADER_BYTES = 16384
@@ -25,17 +26,17 @@ ONE_PIECE_BYTES = 32 << 10
 
 
 def split_url(url: str) -> tuple[str, int, str | None, str | None]:
-    """``(host, port, user, token)`` of ``http://[user:TOKEN@]host[:port][/RPC2]``; BadInput shows no token."""
+    """``(host, port, user, token)`` of ``http[s]://[user:TOKEN@]host[:port][/RPC2]``; BadInput shows no token."""
     scheme, colon, rest = url.partition("://")
     place, _, path = rest.partition("/")
     login, at, address = place.rpartition("@")
     host, colon2, port = address.rpartition(":")
     if not colon2 or address.endswith("]"):
-        host, port = address, "80"
+        host, port = address, "443" if is_https(url) else "80"
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     shown = f"{scheme}://{address}"
-    if not colon or scheme.lower() != "http":
+    if not colon or scheme.lower() not in ("http", "https"):
         raise errors.BadInput(f"{shown!r} is no URL of a server; it must look like http://host:5000.")
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
         raise errors.BadInput(f"The port of {shown!r} is not a number from 1 to 65535.")
@@ -45,15 +46,20 @@ def split_url(url: str) -> tuple[str, int, str | None, str | None]:
     return host, int(port), _unquoted(user) if at else None, _unquoted(token) if colon3 else None
 
 
+def is_https(url: str) -> bool:
+    return url[:8].lower() == "https://"
+
+
 class Connection:
     """To the server at ``url``. It is opened at the first call, and again at the next after it was lost.
 
     Every method raises PeerLost when the server cannot be reached, is too slow (``timeout_s`` from the sending to the
-    last byte) or answers what no server of ours would; NotAuthorised when it does not take the token. Not for use by
-    two threads at once. It closes when nobody holds it any more.
+    last byte) or answers what no server of ours would; NotAuthorised when it does not take the token, or when the
+    server of an https URL shows another certificate than that of ``fingerprint``: then nothing is sent to it. Not for
+    use by two threads at once. It closes when nobody holds it any more.
     """
 
-    _socket: socket.socket | None = None
+    _socket: socket.socket | ssl.SSLSocket | None = None
 
     def __init__(
         self,
@@ -62,12 +68,15 @@ class Connection:
         user: str = "coordinator",
         timeout_s: float = 30.0,
         reply_bytes: int = codec.BODY_BYTES,
+        fingerprint: str | None = None,
     ) -> None:
         self.host, self.port, url_user, url_token = split_url(url)
         self.timeout_s = timeout_s
         self.reply_bytes = reply_bytes
         bracketed = f"[{self.host}]" if ":" in self.host else self.host
-        self.url = f"http://{bracketed}:{self.port}"
+        self._secure = is_https(url)
+        self.fingerprint = fingerprint
+        self.url = f"http{'s' if self._secure else ''}://{bracketed}:{self.port}"
         try:
             place = f"{bracketed}:{self.port}".encode("ascii")
         except UnicodeEncodeError:
@@ -102,12 +111,19 @@ class Connection:
         self._send(codec.note_call(method, text))
 
     def receive_note(self) -> str:
-        """The answer of the oldest note that is not answered yet. ``fileno()`` is readable when it comes."""
+        """The answer of the oldest note that is not answered yet. ``fileno()`` is readable when it comes, unless
+        ``more``."""
         answer = self._load(self._receive())
         if type(answer) is not str:
             self.close()
             raise errors.ProtocolError(f"{self.url} answered a note with something else.")
         return answer
+
+    @property
+    def more(self) -> bool:
+        """Was a further answer, or its beginning, read together with the last one?"""
+        deciphered = getattr(self._socket, "pending", None)  # of TLS: what it holds, poll() does not see
+        return bool(self._unread) or (deciphered is not None and deciphered() > 0)
 
     def _none_owed(self) -> None:
         if self._owed:
@@ -155,12 +171,29 @@ class Connection:
         if self._socket is None:
             try:
                 self._socket = socket.create_connection((self.host, self.port), self.timeout_s)
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._secure:
+                    self._socket = self._secured(self._socket)
             except (OSError, UnicodeError) as wrong:
                 raise self._lost(wrong) from wrong
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._poll = select.poll()
             self._poll.register(self._socket, select.POLLIN)
         return self._socket
+
+    def _secured(self, connected: socket.socket) -> ssl.SSLSocket:
+        """The connection after the handshake, with the server that was meant."""
+        import ssl
+
+        from coordinator import tls  # here, since most processors talk to their own machine and need none of it
+
+        self._socket = None
+        try:
+            return tls.secured(connected, self.fingerprint, self.url)
+        except ssl.SSLError as wrong:
+            reason = (wrong.reason or "not understood").replace("_", " ").lower()
+            raise errors.PeerLost(
+                f"{self.url} does not speak TLS as we do ({reason}). Was that server started with --no-tls?"
+            ) from wrong
 
     # --- receiving ------------------------------------------------------------------------------------------
 
@@ -261,6 +294,11 @@ class Connection:
         if status == 401:
             what = "does not take this token" if self._has_token else "asks for a token"
             return errors.NotAuthorised(f"{self.url} {what}.")
+        if status == 403 and not self._secure:
+            return errors.NotAuthorised(
+                f"{self.url} takes https only from other machines: use https://, with the fingerprint from the token "
+                f"file of whoever started that server."
+            )
         if status == 503:
             return errors.Overloaded(f"{self.url} has too much to do; try again later.")
         if 400 <= status < 500:

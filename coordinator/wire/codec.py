@@ -123,14 +123,27 @@ def dump_reply(value: Any) -> bytes:
 def dump_fault(error: BaseException) -> bytes:
     """The fault of an error. What is not a CoordinatorError tells nothing of itself: its text may hold secrets."""
     known = error if isinstance(error, errors.CoordinatorError) else errors.InternalError()
-    text = known.message[:FAULT_CHARS]
-    if _unwritable(text):
-        text = "".join(c if c in "\t\n\r" or not _unwritable(c) else ascii(c)[1:-1] for c in text)
-    fault = {"faultCode": known.code, "faultString": text}
+    fault = {"faultCode": known.code, "faultString": legible(known.message[:FAULT_CHARS])}
     out = ["<?xml version='1.0'?><methodResponse><fault>"]
     _write(fault, out, 1)
     out.append("</fault></methodResponse>")
     return "".join(out).encode()
+
+
+def legible(value: Any) -> Any:
+    """The same value with escapes in its strings for the characters that XML cannot carry: for what people read.
+
+    A traceback, or the last words of a command, may hold any character.
+    """
+    if isinstance(value, str):
+        if not _unwritable(value):
+            return value
+        return "".join(ascii(c)[1:-1] if not c.isprintable() and _unwritable(c) else c for c in value)
+    if isinstance(value, dict):
+        return {legible(key): legible(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [legible(item) for item in value]
+    return value
 
 
 def _joined(out: list[str]) -> bytes:

@@ -27,6 +27,9 @@ UNAUTHORISED = Refusal(
 TOO_LONG = Refusal("431 Request Header Fields Too Large", "The header is too long.")
 TWICE = Refusal("400 Bad Request", "A header that must be single is there twice.")
 UNREADABLE = Refusal("400 Bad Request", "That is no HTTP request that can be read.")
+NOT_ENCRYPTED = Refusal(
+    "403 Forbidden", "From other machines this server takes https only; it was started without --no-tls."
+)
 NO_ROOM = Refusal("503 Service Unavailable", "There are too many connections.", "Retry-After: 5\r\n")
 TOO_MUCH = Refusal("503 Service Unavailable", "Too many bodies are under way.", "Retry-After: 5\r\n")
 

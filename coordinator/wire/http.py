@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from coordinator import errors
+from coordinator import errors, paths
 from coordinator.wire import codec, header
 from coordinator.wire.call import Call
+from coordinator.wire.channel import CLIENT_HELLO, Channel, ChannelError
 from coordinator.wire.header import Refusal
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _SINGLE = frozenset(
 )
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n"
 _OK_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-_HEADER, _BODY, _IDLE = range(3)
+_HEADER, _BODY, _IDLE, _HANDSHAKE = range(4)
 
 
 class HTTPConnection(asyncio.BufferedProtocol):
@@ -53,6 +54,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._limits = owner.limits
         self._now = owner.loop.time
         self._transport: asyncio.Transport | None = None
+        self._channel: Channel | None = None  # if TLS is spoken
+        self._unknown = owner.tls is not None  # the first byte will tell what is spoken
         self._parser = httptools.HttpRequestParser(self)
         self._calls: deque[Call] = deque()  # handed over, or answered and not yet sent
         self._held: deque[tuple[Call, bytes]] = deque()  # received, but more than may be handed over
@@ -115,6 +118,61 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._ending:
             return
+        if self._unknown:
+            self._recognise(self._owner.buffer[0])
+        if self._channel is not None:
+            self._decrypt(self._channel, nbytes)
+        elif not self._ending:
+            self._received(nbytes)
+
+    # --- TLS ------------------------------------------------------------------------------------------------
+
+    def _recognise(self, first_byte: int) -> None:
+        """TLS, or plain HTTP, which is for those whose bytes do not leave this machine."""
+        self._unknown = False
+        if first_byte == CLIENT_HELLO and self._owner.tls is not None:
+            self._channel = Channel(self._owner.tls)
+            self._phase = _HANDSHAKE
+            self.deadline = self._now() + self._limits.header_s
+        elif not paths.is_loopback(self.peer.rpartition(":")[0]):
+            self._refuse(header.NOT_ENCRYPTED)
+
+    def _decrypt(self, channel: Channel, nbytes: int) -> None:
+        buffer = self._owner.buffer
+        try:
+            channel.take(memoryview(buffer)[:nbytes])
+            while (count := channel.read_into(buffer)) and not self._ending:
+                if self._phase == _HANDSHAKE:
+                    self._phase = _IDLE
+                self._received(count)
+        except ChannelError as wrong:
+            self._owner.refused(self.peer, f"TLS: {wrong}")
+            self._ending = True
+            self.deadline = self._now() + LINGER_S
+            self._hurry(channel)
+            self.finish()
+            return
+        self._hurry(channel)
+        if self._phase == _HANDSHAKE and channel.established:
+            self._phase = _IDLE
+            self._settle()
+        if channel.ended and not self._ending and not self.eof_received():
+            self.finish()
+
+    def _hurry(self, channel: Channel) -> None:
+        """Send what TLS itself has to say."""
+        words = channel.to_send()
+        if words and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(words)
+
+    def _write(self, content: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(content if self._channel is None else self._channel.sealed(content))
+
+    # --- received -------------------------------------------------------------------------------------------
+
+    def _received(self, nbytes: int) -> None:
+        """So many bytes of HTTP lie in the buffer."""
         if self._phase == _IDLE:
             self._begin()
         self._unparsed_bytes += nbytes
@@ -169,7 +227,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._taken = headers
         self.deadline = self._now() + self._limits.body_s
         if b"expect" in headers and self._transport is not None and not self._calls:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
@@ -198,6 +256,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._url = self._length = b""
         self._header_bytes = self._unparsed_bytes = 0
         self.deadline = self._now() + self._limits.header_s
+
+    def recheck(self) -> None:
+        self._taken = None
 
     def _judge(self) -> Refusal | None:
         parser, headers = self._parser, self._headers
@@ -264,12 +325,14 @@ class HTTPConnection(asyncio.BufferedProtocol):
         if transport is None or transport.is_closing():
             return
         if ready:
-            transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
+            self._write(ready[0] if len(ready) == 1 else b"".join(ready))
         if closing:
             calls.clear()
             self._held.clear()
             self.deadline = self._now() + (self._limits.body_s if transport.get_write_buffer_size() else LINGER_S)
             self._ending = True
+            if self._channel is not None:
+                transport.write(self._channel.farewell())
             if transport.can_write_eof():
                 transport.write_eof()
             self._resume()
@@ -312,4 +375,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def finish(self) -> None:
         """Send what is under way and close."""
         if self._transport is not None:
+            if self._channel is not None and not self._transport.is_closing():
+                self._transport.write(self._channel.farewell())
             self._transport.close()

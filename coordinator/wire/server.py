@@ -15,13 +15,16 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coordinator import errors
 from coordinator.wire import codec, listing
 from coordinator.wire.call import Call, Limits
 from coordinator.wire.http import HTTPConnection
 from coordinator.wire.listing import method_help, signatures
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Authorise", "Call", "Limits", "TurnServer", "each", "method_help", "signatures", "token_check"]
 
@@ -60,6 +63,8 @@ def each(methods: Mapping[str, Callable[..., Any]]) -> Callable[[list[Call]], No
 class TurnServer:
     """``turn(calls)`` answers each call at once or later. ``authorise(user, password)`` names the caller, or None.
 
+    With ``tls`` other machines must speak TLS, and connections of this machine's loopback may; without it everybody
+    speaks plain HTTP.
     listen() in the foreground, then start(loop); ``address`` is (host, port). All but listen() belong to the loop's
     thread.
     """
@@ -71,9 +76,11 @@ class TurnServer:
         host: str = "",
         port: int = 0,
         limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.authorise = authorise
+        self.tls = tls
         self.address = (host, port)
         self.loop: asyncio.AbstractEventLoop
         self.buffer = bytearray(RECEIVE_BYTES)
@@ -203,6 +210,11 @@ class TurnServer:
                 other.cut()
                 return True
         return False
+
+    def recheck(self) -> None:
+        """``authorise`` may answer otherwise from now on: it is asked again about connections that are open."""
+        for connection in self._connections:
+            connection.recheck()
 
     def closed(self, connection: HTTPConnection) -> None:
         self._connections.pop(connection, None)

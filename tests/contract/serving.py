@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,10 +81,11 @@ def serving(
     turn: Callable[[list[Call]], None] | None = None,
     token: str | None = TOKEN,
     limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[Served]:
-    server = TurnServer(
-        turn or each(methods), token_check(token) if token is not None else None, "127.0.0.1", 0, limits
-    )
+    authorise = token_check(token) if token is not None else None
+    server = TurnServer(turn or each(methods), authorise, host, 0, limits, tls)
     server.listen()
     loop = asyncio.new_event_loop()
     server.start(loop)

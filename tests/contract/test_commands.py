@@ -115,7 +115,11 @@ def test_stop_of_a_job_that_does_not_run_is_an_error(capsys: pytest.CaptureFixtu
 def test_redo_of_a_running_job_is_the_jobs_own_work(
     running: FakeCoordinator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words, what in ((["--failed"], "failed"), (["--all"], "all"), (["chr1", "7", '"7"'], ["chr1", 7, "7"])):
+    for words, what in (
+        (["--failed"], "failed"),
+        (["--all"], "all"),
+        (["chr1", "7", '"7"'], {"texts": ['"chr1"', "7", '"7"']}),
+    ):
         assert document(capsys, "redo", "redo", "job", *words)["count"] == 3
         assert running.calls.pop() == ("redo", what)
 
@@ -320,7 +324,11 @@ def test_a_job_that_only_the_controller_knows_is_asked_with_its_token(capsys: py
             "run": "run-of-far",
             "state": "running",
         }
-        with serving({"get_farm": lambda: {"name": "rc", "hosts": {}, "jobs": [entry]}}) as rc:
+        rc_methods = {
+            "get_farm": lambda: {"name": "rc", "hosts": {}, "jobs": [entry]},
+            "get_tickets": lambda: {entry["url"]: {"mine": True, "user": "owner", "ticket": "", "fingerprint": ""}},
+        }
+        with serving(rc_methods) as rc:
             assert document(capsys, "job", "status", "far", f"--rc_url={rc.url}")["job"]["done"] == 10
 
 
