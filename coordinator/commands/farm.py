@@ -36,10 +36,28 @@ STOP_WAIT_S = 15.0
 
 
 @click.command(context_settings=CONTEXT)
+@click.argument("what", type=click.Choice(["check", "trust"]), required=False)
+@click.argument("which", required=False, metavar="[NAME|HOST]")
+@click.option("--path", metavar="PATH", help="With check: what every host must see.  [default: here]")
 @json_option
 @rc_url_option
-def hosts(as_json: bool, rc_url: str | None) -> int:
-    """The hosts of a ResourceController: load, processors, state, and why one is not used."""
+def hosts(what: str | None, which: str | None, path: str | None, as_json: bool, rc_url: str | None) -> int:
+    """The hosts of a ResourceController: load, processors, state, and why one is not used.
+
+    \b
+    check [NAME]: log in to every host of NAME.hosts and tell what to do about each fault.
+    trust HOST:   show the fingerprint of a host's key, and record it after a yes.
+    """
+    if what == "check":
+        from coordinator.commands.hosts import check
+
+        return check(which, rc_url, path, as_json)
+    if what == "trust":
+        from coordinator.commands.hosts import trust
+
+        if which is None:
+            raise click.UsageError("which host? `coordinator hosts trust HOST`")
+        return trust(which, rc_url, as_json)
     from coordinator.tables import Column, Table, cell, clock_time, columns
 
     farm = _farm(rc_url)
@@ -130,6 +148,7 @@ def _a_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     help="Share of all hosts' maxload to use.",
 )
 @click.option("--host", metavar="NAME", default="", help="Interface to bind and name to announce.  [default: all]")
+@click.option("--no_tls", is_flag=True, help="Plain HTTP for other machines too, on a network that you trust.")
 @click.option("--foreground", is_flag=True, help="Stay in this terminal until Ctrl-C.")
 def controller(foreground: bool, **options: Any) -> int:
     """Start a ResourceController as a daemon: it shares the hosts of NAME.hosts between jobs."""
@@ -141,7 +160,8 @@ def _start(options: dict[str, Any]) -> int:
     """Start the daemon; say where it is before the prompt returns."""
     from coordinator import procs
 
-    words = [f"--{name}={value}" for name, value in options.items() if value != ""]
+    words = [f"--{name}={value}" for name, value in options.items() if value != "" and not isinstance(value, bool)]
+    words += [f"--{name}" for name, value in options.items() if value is True]
     argv = [sys.executable, "-P", "-m", "coordinator", *words, "--foreground"]
     ready = procs.start_daemon(argv, importable(dict(os.environ)), options["errlog"])
     _say_ready(options, ready)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Started:
-    """A keeper under way. ``pidfd``: readable when it ends, -1 where the executor cannot see that."""
+    """A keeper. ``pidfd``: readable when it ends, -1 where nobody can see that; ``under_way``: until the executor knows
+    whether it began, and then its ``pid``."""
 
     pid: int
     pidfd: int = -1
+    under_way: bool = False
 
 
 class Executor(Protocol):
     """Starts keepers. ``orders`` is what :mod:`coordinator.keeper` reads as one line of JSON."""
 
-    def start(self, host: str, options: dict[str, Any], orders: dict[str, Any]) -> Started:
-        """Raises LaunchFailed with the reason."""
+    def start(
+        self, host: str, options: dict[str, Any], orders: dict[str, Any], failed: Callable[[str], None]
+    ) -> Started:
+        """Raises LaunchFailed with the reason, or calls ``failed(reason)`` later, on this thread."""
+
+    def abandon(self, started: Started) -> None:
+        """It is not needed any more: ``failed`` is called at once unless it has begun."""
 
     def ended(self, started: Started) -> str:
         """How a keeper whose ``pidfd`` became readable ended, in words."""

@@ -1,6 +1,6 @@
 """Keepers on this machine: the one forked beforehand if there is one, else a new interpreter.
 
-A host that is not this machine is refused with that reason, so that a job goes on with the rest.
+Whoever asks knows that the host is this machine (:mod:`coordinator.executors.choice`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from coordinator import paths, procs
+from coordinator import procs
 from coordinator.errors import LaunchFailed
 from coordinator.executors.base import Started
 
@@ -23,10 +24,11 @@ class LocalExecutor:
         self._warm = warm
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, host: str, options: dict[str, Any], orders: dict[str, Any]) -> Started:
-        if not paths.is_this_machine(host):
-            raise LaunchFailed(f"{host} is another machine, and processors cannot be started over SSH yet")
-        line = json.dumps(orders).encode() + b"\n"
+    def start(
+        self, host: str, options: dict[str, Any], orders: dict[str, Any], failed: Callable[[str], None]
+    ) -> Started:
+        # The addresses in "urls" are for other machines to try; here "url" is right.
+        line = json.dumps({key: value for key, value in orders.items() if key != "urls"}).encode() + b"\n"
         if self._warm is not None:
             (pid, descriptor), self._warm = self._warm, None
             try:
@@ -40,10 +42,10 @@ class LocalExecutor:
             child = subprocess.Popen(
                 [sys.executable, "-m", "coordinator.keeper"],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd=orders["directory"],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([package_parent(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(package_path())},
             )
             assert child.stdin is not None
             with child.stdin:
@@ -53,13 +55,17 @@ class LocalExecutor:
         self._children[child.pid] = child
         return Started(child.pid, procs.open_pidfd(child.pid))
 
+    def abandon(self, started: Started) -> None:
+        """It has begun."""
+
     def ended(self, started: Started) -> str:
         os.close(started.pidfd)
         child = self._children.pop(started.pid, None)
         if child is None:
             return procs.reap(started.pid)
         status = child.wait()
-        return f"signal {-status}" if status < 0 else f"exit status {status}"
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        return f"{how}: {reason}" if (reason := _last_word(child)) else how
 
     def sweep(self, pids: list[int]) -> None:
         for pid in pids:
@@ -73,6 +79,20 @@ class LocalExecutor:
             procs.reap(pid)
 
 
-def package_parent() -> str:
-    """The directory that `import coordinator` needs to see."""
-    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+def _last_word(child: subprocess.Popen[bytes]) -> str:
+    """Why a keeper could not begin, if it said so; one that began has let go of the pipe."""
+    assert child.stdout is not None
+    with child.stdout:
+        for line in child.stdout:
+            said = json.loads(line)
+            if "error" in said:
+                return str(said["error"])
+    return ""
+
+
+def package_path() -> list[str]:
+    """PYTHONPATH for an interpreter of ours: where this package lies, if not among those that it finds by itself."""
+    parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    # An installed package is found already, and its directory in PYTHONPATH could hide standard modules.
+    ours = [] if os.path.basename(parent) in ("site-packages", "dist-packages") else [parent]
+    return list(dict.fromkeys([*ours, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
