@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator import procs
 from coordinator.core.health import HostHealth
 from coordinator.errors import LaunchFailed, UnknownRun
 from coordinator.executors.base import Executor, Started
-from coordinator.run import Hired, Run
+from coordinator.executors.choice import is_here
+from coordinator.run import NOT_HEARD_OF, Hired, Run
 
 log = logging.getLogger("coordinator.crew")
 
@@ -35,7 +37,6 @@ class Post:
     pid: int = 0
     heard: float = 0.0
     here: bool = False
-    retired: bool = False
     waiting: Callable[[dict[str, Any]], None] | None = None
     noted: list[int] = field(default_factory=list)
     load: float = 0.0
@@ -45,7 +46,9 @@ class Post:
 class Crew:
     """``orders``: what every keeper is told; ``watch(pidfd, gone)`` calls ``gone()`` when that process ends."""
 
-    def __init__(self, run: Run, executor: Executor, orders: dict[str, Any], watch: Callable[[int, Callable[[], None]], None]) -> None:
+    def __init__(
+        self, run: Run, executor: Executor, orders: dict[str, Any], watch: Callable[[int, Callable[[], None]], None]
+    ) -> None:
         self._run, self._executor, self._orders, self._watch = run, executor, orders, watch
         self.slots: dict[str, int] = {}
         self.options: dict[str, dict[str, Any]] = {}
@@ -54,20 +57,40 @@ class Crew:
         self.health = HostHealth()
         self.limit = 1 << 30
         self.not_before = 0.0
+        self._seen_retry: int | None = None
+        self._last = 0.0
         self.gone: list[tuple[str, int]] = []
+        #: keepers whose end was seen
+        self._buried: set[str] = set()
         self.ending = False
         self.killing: str | None = None
         self.fault: str | None = None
         self.threads = 1
+        #: called when keepers came or went
+        self.changed: Callable[[], None] = lambda: None
         run.surplus = self.surplus
+
+    def heed(self, slots: dict[str, int], options: dict[str, dict[str, Any]], retry: int | None) -> None:
+        """The ResourceController's plan. Hosts whose line was edited, or all when people ask so, are tried at once."""
+        for host in self.unreachable:
+            if options.get(host) != self.options.get(host):
+                self.health.clear(host)
+        if retry != self._seen_retry:
+            if self._seen_retry is not None:
+                self.health.clear()
+            self._seen_retry = retry
+        self.slots, self.options = slots, options
 
     # --- how many ---------------------------------------------------------------------------------------
 
     def step(self, now: float, useful: int) -> None:
         """Start what is missing. ``useful``: how many processors the job has work for."""
+        self._last = now
         if self.ending or self._run.stopping is not None:
             for post in list(self.posts.values()):
                 self._answer(post)
+                if post.started is not None and post.started.under_way:
+                    self._executor.abandon(post.started)
             return
         room = min(useful, self.limit) - sum(len(self._living(p)) for p in self.posts.values())
         for host, slots in self.slots.items():
@@ -75,16 +98,25 @@ class Crew:
             missing = min(room, slots - sum(len(self._living(post)) for post in posts))
             if missing <= 0 or now < self.not_before or self.health.resting(host, now) is not None:
                 continue
-            post = next((post for post in posts if not post.retired), None)
             numbers = [self._run.new_number() for _ in range(missing)]
             room -= missing
-            if post is None:
-                self._start(host, numbers, now)
+            if posts:
+                posts[0].numbers.update(numbers)
             else:
-                post.numbers.update(numbers)
+                self._start(host, numbers, now)
+        self._try_again(now)
         for post in list(self.posts.values()):
             if post.here and tuple(sorted(post.numbers)) != post.told:
                 self._answer(post)
+
+    def _try_again(self, now: float) -> None:
+        """After their rest, start keepers without processors on hosts that could not be used: one that comes here is
+        said to be usable, and gets slots."""
+        for host in list(self.unreachable):
+            if float(self.options.get(host, {}).get("maxload", 0)) <= 0:
+                del self.unreachable[host]  # it is not to be used any more
+            elif self.health.resting(host, now) is None and not any(post.host == host for post in self.posts.values()):
+                self._start(host, [], now)
 
     def surplus(self, hired: Hired) -> bool:
         """Has that processor's host more than it shall have? Then whoever asks first leaves."""
@@ -93,7 +125,7 @@ class Crew:
             return False
         living = [n for p in self.posts.values() if p.host == post.host for n in self._living(p)]
         everybody = sum(len(self._living(p)) for p in self.posts.values())
-        return post.retired or len(living) > self.slots.get(post.host, 0) or everybody > self.limit
+        return len(living) > self.slots.get(post.host, 0) or everybody > self.limit
 
     def counted(self) -> dict[str, int]:
         """{host: processors that shall be or are there}, leaving ones too."""
@@ -116,22 +148,38 @@ class Crew:
         orders = {**self._orders, "keeper": keeper, "host": host, "numbers": numbers}
         orders["keeper_log"] = f"{orders['log_directory']}/{orders['name']}_keeper_{host}.log"
         log.info("keeper starts host=%s processors=%s", host, numbers)
+        post = Post(keeper, host, set(numbers), None, 0, now, told=tuple(sorted(numbers)))
+        self.posts[keeper] = post
         try:
-            started = self._executor.start(host, self.options.get(host, {}), orders)
+            post.started = self._executor.start(
+                host, self.options.get(host, {}), orders, lambda reason: self._not_started(post, reason)
+            )
         except LaunchFailed as error:
-            log.warning("keeper failed host=%s reason=%s", host, error.message)
-            self.unreachable[host] = error.message
-            self.health.unreachable(host, now, error.message)
+            self._not_started(post, error.message)
             return
-        self.unreachable.pop(host, None)
-        post = self.posts[keeper] = Post(keeper, host, set(numbers), started, started.pid, now, told=tuple(sorted(numbers)))
-        if started.pidfd >= 0:
-            self._watch(started.pidfd, lambda: self._keeper_gone(post))
+        post.pid = post.started.pid
+        if post.started.pidfd >= 0:
+            self._watch(post.started.pidfd, lambda: self._keeper_gone(post))
+        self.changed()
+
+    def _not_started(self, post: Post, reason: str) -> None:
+        """Its host cannot be used for now; the processors that were to run there get new numbers elsewhere."""
+        if post.here or self.posts.pop(post.keeper, None) is None:
+            return
+        self.changed()
+        if self.ending or self._run.stopping is not None:
+            return
+        log.warning("keeper failed host=%s reason=%s", post.host, reason)
+        self.unreachable[post.host] = reason
+        self.health.unreachable(post.host, self._last, reason)
 
     def _keeper_gone(self, post: Post) -> None:
         """The keeper itself is dead, by whatever hand; its processors follow it."""
         assert post.started is not None
-        how = self._executor.ended(post.started)
+        self._bury(post, self._executor.ended(post.started))
+
+    def _bury(self, post: Post, how: str) -> None:
+        self._buried.add(post.keeper)
         self.posts.pop(post.keeper, None)
         pids = self._pids(post)
         if post.numbers:
@@ -142,6 +190,14 @@ class Crew:
             self.health.failed(post.host, self._now(post), 0.0, f"its keeper ended at once with {how}")
         for number in sorted(post.numbers):
             self._depart(post, number, f"lost with its keeper ({how})", None, "")
+        self.changed()
+
+    def _part(self, post: Post) -> None:
+        """A keeper that this machine cannot see has left in order."""
+        del self.posts[post.keeper]
+        for number in sorted(post.numbers):
+            self._depart(post, number, "left with its keeper", None, "")
+        self.changed()
 
     def _now(self, post: Post) -> float:
         return post.heard
@@ -150,13 +206,22 @@ class Crew:
         """A keeper tells what lives and what ended; ``answer`` is called now or when there is news for it."""
         if message["run"] != self._run.id:
             raise UnknownRun(f"this is run {self._run.id}; the keeper belongs to run {message['run']}, which is over")
+        if message["keeper"] in self._buried:
+            answer({"numbers": [], "noted": [], "end": True})  # its last words were read after its end was seen
+            return
         post = self.posts.get(message["keeper"])
         if post is None:
             post = self._adopt(message, now)
         if post.waiting is not None:
             self._answer(post)
+        if message.get("leaving"):
+            answer({"numbers": [], "noted": []})
+            if post.started is None or post.started.pidfd < 0:
+                self._part(post)
+            return
         if not post.here:
             log.info("keeper here host=%s pid=%s", post.host, message["pid"])
+            self.unreachable.pop(post.host, None)
         post.here, post.heard, post.pid, post.load = True, now, int(message["pid"]), float(message["load"])
         self.threads = max(self.threads, int(message.get("threads") or 1))
         if message.get("fault") and self.fault is None:
@@ -168,13 +233,17 @@ class Crew:
             hired.position, hired.since_s, hired.frozen = position, now - for_s, state in "Tt"
             hired.host = post.host
             if state not in "TtZX":
-                hired.heard = now
+                hired.heard, hired.silent = now, False
                 self._run.ledger.renew(number, now)
         for number, pid, how, position, cause in message["exits"]:
-            if number in post.numbers:
+            # A lease of an earlier life says that it ended while no Coordinator was there.
+            if number in post.numbers or self._run.ledger.held_by(number):
                 self._depart(post, number, how, position if position >= 0 else None, cause)
                 self.gone.append((post.host, pid))
             post.noted.append(number)
+        if post.started is None and is_here(post.host):
+            self._bury(post, "it ended before it was heard again")
+            return
         post.waiting = answer
         if post.noted or self.ending or self.killing or tuple(sorted(post.numbers)) != post.told:
             self._answer(post)
@@ -182,7 +251,21 @@ class Crew:
     def _adopt(self, message: dict[str, Any], now: float) -> Post:
         """A keeper of the last life of this run is still there."""
         log.info("keeper returns host=%s pid=%s", message["host"], message["pid"])
-        post = self.posts[message["keeper"]] = Post(message["keeper"], message["host"], heard=now)
+        for other in [post for post in self.posts.values() if post.host == message["host"]]:
+            if other.started is not None and other.started.under_way:
+                del self.posts[other.keeper]  # one is enough
+                self._executor.abandon(other.started)
+        post = self.posts[message["keeper"]] = Post(
+            message["keeper"], message["host"], pid=int(message["pid"]), heard=now
+        )
+        if is_here(post.host):
+            try:
+                post.started = Started(post.pid, procs.open_pidfd(post.pid))
+            except ProcessLookupError:
+                pass  # it ended after it spoke; its words are taken, then it is buried
+            else:
+                self._watch(post.started.pidfd, lambda: self._keeper_gone(post))
+        self.changed()
         return post
 
     def _answer(self, post: Post) -> None:
@@ -198,15 +281,29 @@ class Crew:
             told["kill"], told["cause"] = list(post.told), self.killing
         answer(told)
 
+    def renew_all(self, now: float) -> None:
+        """The server itself slept and heard nobody."""
+        for post in self.posts.values():
+            post.heard = now
+
     def silent(self, now: float, term_s: float) -> None:
         """Forget keepers that nobody has heard of for a whole lease: their tasks have lapsed by now."""
         for post in list(self.posts.values()):
-            if now - post.heard > max(term_s, START_S if not post.here else 0.0) and (post.started is None or post.started.pidfd < 0):
+            started = post.started
+            if started is not None and started.pidfd >= 0:
+                continue  # its end is seen
+            if not post.here:
+                if started is not None and started.under_way:
+                    post.heard = now  # the executor will say what becomes of it
+                elif now - post.heard > START_S:
+                    self._not_started(post, f"its keeper was started {START_S:g} s ago and has not been heard of")
+            elif now - post.heard > term_s:
                 log.warning("keeper silent host=%s for %.0f s: given up", post.host, now - post.heard)
                 del self.posts[post.keeper]
                 self.gone += [(post.host, pid) for pid in self._pids(post)]
                 for number in sorted(post.numbers):
-                    self._depart(post, number, "not heard of any more", None, "")
+                    self._depart(post, number, NOT_HEARD_OF, None, "")
+                self.changed()
 
     # --- processors -------------------------------------------------------------------------------------
 
@@ -214,7 +311,7 @@ class Crew:
         post.numbers.discard(number)
         in_order = how == "exit status 0"
         log.info("processor ended number=%d host=%s %s%s", number, post.host, how, f" cause={cause}" if cause else "")
-        self._run.depart(number, how, None if in_order else position, post.heard, cause)
+        self._run.depart(number, how, None if in_order else position, post.heard, cause, post.host)
         if how.startswith("exit status") and not in_order and position is None and not cause and not self.ending:
             words = f"processor {number} on {post.host} ended with {how} outside any task; see its log"
             rest = self.health.failed(post.host, post.heard, 0.0, words)
@@ -223,7 +320,12 @@ class Crew:
                 log.warning("host rests host=%s reason=%s", post.host, words)
 
     def _living(self, post: Post) -> list[int]:
-        return [n for n in post.numbers if not ((hired := self._run.hired.get(n)) is not None and hired.leaving)]
+        """Those that can be counted on: of one that stands still for more than its lease another does the work."""
+        return [
+            n
+            for n in post.numbers
+            if not ((hired := self._run.hired.get(n)) is not None and (hired.leaving or hired.silent))
+        ]
 
     def _pids(self, post: Post) -> list[int]:
         return [hired.pid for n in post.numbers if (hired := self._run.hired.get(n)) is not None and hired.pid]

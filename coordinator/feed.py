@@ -9,11 +9,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from coordinator import procs
 from coordinator.core.replay import Recovered
-from coordinator.feeder import fork_feeder
+from coordinator.errors import LaunchFailed
+from coordinator.feeder import fork_feeder, start_feeder
+from coordinator.keeper import script_argv
 
 if TYPE_CHECKING:
     from coordinator.taskserver import Coordinator
@@ -21,29 +25,52 @@ if TYPE_CHECKING:
 #: tasks that lie read and not leased: below the first the pipe is read, above the second it is not
 LOW, HIGH = 16_384, 32_768
 PIPE_BYTES = 256 << 10
+#: feeders that may be lost one after another, without one new task between them, before the stream is given up
+LOSSES = 3
 
 
 class Feed:
-    """Reads the feeder's pipe on the task server's loop."""
+    """Reads the feeder's pipe on the task server's loop. ``feeder``: what was forked, None to run the script anew."""
 
-    def __init__(self, server: Coordinator, feeder: tuple[int, int, int], recovered: Recovered) -> None:
+    def __init__(self, server: Coordinator, feeder: tuple[int, int, int] | None, recovered: Recovered) -> None:
         self._server = server
-        self._pid, orders, self._pipe = feeder
-        slices = [] if recovered.run is None else [list(one) for one in recovered.slices]
-        told = {"log": server.errlog, "slices": slices, "journal": os.fspath(server.files.journal)}
-        with os.fdopen(orders, "wb") as pipe:
-            pipe.write(json.dumps(told).encode() + b"\n")
-        fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        os.set_blocking(self._pipe, False)
-        self._buffer = bytearray()
-        self._head: dict[str, Any] | None = None
         self._reading = False
         self._over = False
+        self._losses = 0
         self.skipped = 0
+        if feeder is None:
+            self._pid, self._pipe = 0, -1
+            self.look()
+            return
+        pid, orders, pipe = feeder
+        # A feeder that was killed meanwhile is missed when its slices are read.
+        with suppress(BrokenPipeError), os.fdopen(orders, "wb") as file:
+            file.write(json.dumps(self._orders([] if recovered.run is None else recovered.slices)).encode() + b"\n")
+        self._hear(pid, pipe)
         self.look()
+
+    def _orders(self, slices: Iterable[tuple[int, str]]) -> dict[str, Any]:
+        server = self._server
+        return {
+            "parent": os.getpid(),
+            "log": server.errlog,
+            "slices": [list(one) for one in slices],
+            "journal": os.fspath(server.files.journal),
+        }
+
+    def _hear(self, pid: int, pipe: int) -> None:
+        """From now on this is the feeder."""
+        self._pid, self._pipe = pid, pipe
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(pipe, False)
+        self._buffer = bytearray()
+        self._head: dict[str, Any] | None = None
+        self._known_before = self._server.run.ledger.count
 
     def look(self) -> None:
         """Read on if there is room; the task server calls this after each turn."""
+        if self._pipe < 0:
+            self._replace()
         known = self._server.run.ledger.todo.total()
         if not self._over and not self._reading and known < LOW and self._server.stalled is None:
             self._server._loop.add_reader(self._pipe, self._readable)
@@ -53,11 +80,12 @@ class Feed:
 
     def close(self) -> None:
         """The job is over: the feeder has no reason to read on."""
+        self._over = True
         self._pause()
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1
-        identity = procs.identity_of(self._pid)
+        identity = procs.identity_of(self._pid) if self._pid else None
         if identity is not None:
             procs.signal_identity(identity, 9)
             procs.reap(self._pid)
@@ -101,19 +129,47 @@ class Feed:
         self._pause()
         self._server.run.end_stream(error)
         if error is not None:
-            self._server.log.error("stream failed: %s", self._server.run.reason, extra={"traceback": error["traceback"]})
+            self._server.log.error(
+                "stream failed: %s", self._server.run.reason, extra={"traceback": error["traceback"]}
+            )
         else:
             self._server.log.info("stream ended tasks=%d", self._server.run.ledger.count)
 
     def _lost(self) -> None:
-        """The feeder was killed: the stream goes on from what the journal has when the job is started again."""
-        self._over = True
+        """The feeder was killed: another goes on from what the journal has, unless that helped nothing before."""
         self._pause()
+        os.close(self._pipe)
+        self._pipe = -1
         how = procs.reap(self._pid)
-        message = f"the feeder, which runs the server generator, ended with {how}"
+        self._pid = 0
+        count = self._server.run.ledger.count
+        self._losses = 1 if count > self._known_before else self._losses + 1
+        message = f"the feeder, which runs the server generator, ended with {how} after {count} tasks"
+        if self._server._work is None:
+            self._give_up(message)  # no script that could be run anew
+        elif self._losses >= LOSSES:
+            self._give_up(f"{message}, the last of {self._losses} that were lost without one new task between them")
+        else:
+            self._server.log.warning("%s; it is started anew", message)
+        self._server.settle(self._server.now())
+
+    def _replace(self) -> None:
+        """Start a feeder in place of the one that was lost; it skips what is journalled, so all of it must be."""
+        server = self._server
+        if self._over or server.stalled is not None or server.run.stopping is not None:
+            return
+        try:
+            pid, pipe = start_feeder(script_argv(), self._orders(server.journal.digests()))
+        except LaunchFailed as error:
+            self._give_up(f"the feeder, which runs the server generator, was lost, and {error.message}")
+            return
+        server.log.info("feeder starts pid=%d after=%d tasks", pid, server.run.ledger.count)
+        self._hear(pid, pipe)
+
+    def _give_up(self, message: str) -> None:
+        self._over = True
         self._server.run.end_stream({"kind": "FeederLost", "message": message, "traceback": message + "\n"})
         self._server.log.error("%s", message)
-        self._server.settle(self._server.now())
 
 
 __all__ = ["Feed", "fork_feeder"]

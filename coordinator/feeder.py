@@ -29,6 +29,7 @@ from coordinator import paths, procs
 from coordinator.core import ids
 from coordinator.core.exchange import text_of
 from coordinator.errors import UnservableTaskID
+from coordinator.zygote import ROLE
 
 #: most IDs of one slice, and how many may lie read and unsent
 SLICE, READ_AHEAD = 4096, 16_384
@@ -61,14 +62,14 @@ class Feeder:
             stream = self._resumed(iter(self._make()))
             sender.start()
             self._gulp(chain(stream, (_END,)))
-        except (Exception, SystemExit) as error:  # the boundary to the user's generator: whatever it raises ends the stream
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's generator: what it raises ends the stream
             from coordinator.processor import error_of
 
             sys.excepthook(type(error), error, error.__traceback__)
             sys.stderr.flush()
             self._error = error_of(error)
             self._read.append(_END)
-            if not sender.is_alive():
+            if sender.ident is None:  # it may have ended by itself, having met an ID that cannot travel
                 sender.start()
         self._some.set()
         sender.join()
@@ -163,8 +164,8 @@ class Feeder:
 def fork_feeder(make: Callable[[], Iterable[Any]], not_ours: Sequence[int] = ()) -> tuple[int, int, int]:
     """Fork the feeder out of a process that has loaded the script; returns (pid, orders descriptor, slices descriptor).
 
-    It waits for its orders (one line of JSON, see :func:`run_feeder`) before it calls ``make``. ``not_ours``: descriptors
-    of the parent's whose other end waits for their closing.
+    It waits for its orders (one line of JSON, see :func:`run_feeder`) before it calls ``make``. ``not_ours``: those
+    descriptors of the parent's whose other end waits for their closing.
     """
     orders_reading, orders_writing = os.pipe()
     reading, writing = os.pipe()
@@ -180,18 +181,45 @@ def fork_feeder(make: Callable[[], Iterable[Any]], not_ours: Sequence[int] = ())
     return pid, orders_writing, reading
 
 
+def start_feeder(argv: Sequence[str], orders: dict[str, Any]) -> tuple[int, int]:
+    """Run the script anew as the feeder, in place of one that was killed; returns (pid, slices descriptor).
+
+    Raises LaunchFailed.
+    """
+    reading, writing = os.pipe()
+    # A file in memory: a pipe would keep the Coordinator waiting until the script is loaded.
+    told = os.memfd_create("feeder-orders")
+    log = paths.open_private(orders["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        with os.fdopen(os.dup(told), "wb") as file:
+            file.write(json.dumps(orders).encode() + b"\n")
+        os.lseek(told, 0, os.SEEK_SET)
+        pid = procs.spawn(argv, {**os.environ, ROLE: f"feeder:{told}:{writing}"}, (told, writing), log)
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        for descriptor in (writing, told, log):
+            os.close(descriptor)
+    return pid, reading
+
+
 def run_feeder(make: Callable[[], Iterable[Any]], orders: int, out: int) -> int:
-    """Be the feeder. Orders: ``{"log": path, "slices": [[count, digest, first], ...], "journal": directory}``."""
-    parent = os.getppid()
+    """Be the feeder.
+
+    Orders: ``{"parent": pid, "log": path, "slices": [[count, digest], ...], "journal": directory}``.
+    """
     procs.reset_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the Coordinator's to answer
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    procs.die_with_parent(parent)
+    procs.die_with_parent()
     with os.fdopen(orders, "rb") as file:
         line = file.readline()
     if not line:
         return 0
     told = json.loads(line)
+    if os.getppid() != told["parent"]:
+        return 0  # it ended before the kernel could be asked to tell
     if told["log"]:
         log = paths.open_private(told["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)

@@ -14,16 +14,30 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 from coordinator.core import exchange, ids
 from coordinator.core.blocks import LONG_TASK_S
 from coordinator.core.exchange import Answer, LeaseReport, Request
 from coordinator.errors import CoordinatorLost, PeerLost
-from coordinator.wire.client import Connection
 
+#: bytes of results and errors after which a report is sent before the block is over: a message has at most 4 MiB
+REPORT_BYTES = 512 << 10
 #: seconds between two tries to reach a Coordinator that is away: the first and the longest pause
 RETRY_S, RETRY_MOST_S = 0.05, 1.0
+
+
+class Line(Protocol):
+    """What the hand needs of a connection (:class:`coordinator.wire.client.Connection` is one)."""
+
+    def send_note(self, method: str, text: str) -> None:
+        """Raises PeerLost."""
+
+    def receive_note(self) -> str:
+        """Raises PeerLost."""
+
+    def close(self) -> None:
+        """Nothing more will be said."""
 
 
 class Block:
@@ -33,7 +47,7 @@ class Block:
     down before ``position`` passes it, and a report takes only what lies below ``position``.
     """
 
-    __slots__ = ("_failed", "_reported", "_results", "attempts", "lease", "position", "start", "stop", "todo")
+    __slots__ = ("_failed", "_reported", "_results", "attempts", "lease", "position", "start", "stop", "todo", "weight")
 
     def __init__(self, answer: Answer, values: list[Any] | None) -> None:
         self.lease = answer.lease
@@ -44,6 +58,8 @@ class Block:
             first = answer.first or 0
             values = list(range(first, first + answer.count))
         self.todo: deque[Any] = deque(values)
+        #: bytes of what will be reported
+        self.weight = 0
         self._failed: deque[tuple[int, dict[str, Any]]] = deque()
         self._results: deque[tuple[int, str]] = deque()
 
@@ -52,12 +68,14 @@ class Block:
         while self._results and self._results[-1][0] == self.position:
             self._results.pop()
         self._failed.append((self.position, error))
+        self.weight += len(exchange.text_of(error))
 
     def result(self, text: str) -> None:
         """The canonical text of a result of the task at ``position``; the last one stands."""
         while self._results and self._results[-1][0] == self.position:
             self._results.pop()
         self._results.append((self.position, text))
+        self.weight += len(text)
 
     @property
     def news(self) -> bool:
@@ -66,6 +84,7 @@ class Block:
     def report(self) -> LeaseReport:
         """What became known since the last report; the block forgets it."""
         upto = self.position
+        self.weight = 0
         done: list[int] = []
         failed: list[tuple[int, dict[str, Any]]] = []
         begin = self._reported
@@ -79,7 +98,8 @@ class Block:
             done += (begin, upto)
         results = []
         while self._results and self._results[0][0] < upto:
-            results.append("%d\t%s" % self._results.popleft())
+            position, text = self._results.popleft()
+            results.append(f"{position}\t{text}")
         self._reported = upto
         return LeaseReport(self.lease, done, failed, results)
 
@@ -87,7 +107,9 @@ class Block:
 class Hand:
     """The conversation of one processor with its Coordinator. Times are CLOCK_BOOTTIME seconds."""
 
-    def __init__(self, connection: Connection, run: str, number: int, incarnation: str, who: dict[str, Any], grace_s: float) -> None:
+    def __init__(
+        self, connection: Line, run: str, number: int, incarnation: str, who: dict[str, Any], grace_s: float
+    ) -> None:
         self._connection = connection
         self._run, self.number, self._incarnation = run, number, incarnation
         self._who, self._grace_s = who, grace_s
@@ -100,7 +122,7 @@ class Hand:
         self._reports: list[LeaseReport] = []
         self._worked_from = 0.0
         self._worked: tuple[int, float] = (0, 0.0)
-        self._task_s = 0.0
+        self._task_s = LONG_TASK_S  # until the first was done: nothing is fetched ahead that others could begin
         self._unsent = False
         self._last_said = 0.0
         self.over: Answer | None = None
@@ -138,7 +160,12 @@ class Hand:
         with self._lock:
             if self._asked is not None:
                 self._take(self._receive())
-            while now() > self.good_until and self.over is None:
+            block = self._current
+            while self.over is None and (
+                now() > self.good_until or (block is not None and block.weight > REPORT_BYTES)
+            ):
+                if block is not None:
+                    self._reports.append(block.report())
                 self._say()
                 self._take(self._receive())
 
@@ -238,7 +265,9 @@ class Hand:
             self._say()
             self._take(self._receive())
 
-    def _say(self, want: bool = False, idle: bool = False, bye: str | None = None, setup_error: dict[str, Any] | None = None) -> None:
+    def _say(
+        self, want: bool = False, idle: bool = False, bye: str | None = None, setup_error: dict[str, Any] | None = None
+    ) -> None:
         self._seq += 1
         held = [block.lease for block in (self._current, self._ahead) if block is not None]
         worked, self._worked = self._worked, (0, 0.0)
@@ -247,8 +276,19 @@ class Hand:
             if report.lease not in held:
                 held.append(report.lease)
         self._asked = Request(
-            self._run, self.number, self._incarnation, self._seq, held, reports, self._returned, worked, want, idle,
-            self._who if self._seq == 1 else None, bye, setup_error,
+            self._run,
+            self.number,
+            self._incarnation,
+            self._seq,
+            held,
+            reports,
+            self._returned,
+            worked,
+            want,
+            idle,
+            self._who if self._seq == 1 else None,
+            bye,
+            setup_error,
         )
         self._reports, self._returned = [], []
         self._last_said = now()

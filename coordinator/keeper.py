@@ -6,7 +6,8 @@ status. The *zygote* (:mod:`coordinator.zygote`) holds the user's script and for
 that it can vouch for a Processor whose code holds the interpreter for minutes; a stopped one it does not vouch for.
 It decides nothing about tasks. The Coordinator away, it waits for the grace time, then ends what it guards.
 
-``python -m coordinator.keeper`` reads its orders, one line of JSON, from stdin; nothing secret is in argv.
+``python -m coordinator.keeper`` reads its orders, one line of JSON, from stdin; nothing secret is in argv. It
+says in one line on stdout whether it is ready (:mod:`coordinator.arrival`); then whoever started it may go.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator import paths, procs
+from coordinator import arrival, paths, procs
 from coordinator.core.exchange import text_of
 from coordinator.errors import CoordinatorError, PeerLost, UnknownRun
 from coordinator.hand import now
@@ -31,6 +32,8 @@ from coordinator.zygote import ROLE, Work, Zygote, new_board, open_board
 #: seconds between two beats, between two looks at the processors where a time limit is in force, between two tries
 #: to reach a Coordinator that is away
 BEAT_S, WATCH_S, RETRY_S = 1.0, 0.1, 0.5
+#: zygotes that may be killed one after another while they load the script
+LOADS_LOST = 3
 
 
 @dataclass(slots=True)
@@ -53,7 +56,9 @@ class Guard:
         self._orders = orders
         self._board_fd, self._board = board, open_board(board)
         self._channel, self._zygote = channel, zygote
-        self._connection = Connection(orders["url"], orders["token"], timeout_s=30.0)
+        self._connection = Connection(
+            orders["url"], orders["token"], timeout_s=30.0, fingerprint=orders.get("fingerprint")
+        )
         self._selector = selectors.DefaultSelector()
         self._charges: dict[int, Charge] = {}
         self._begun: set[int] = set()
@@ -68,6 +73,8 @@ class Guard:
         self._threads = 1
         self._heard = b""
         self._ending = False
+        self._loaded = False
+        self._loads_lost = 0
 
     def serve(self) -> int:
         """Guard until the job is over; the exit status."""
@@ -88,7 +95,10 @@ class Guard:
                     self._hear_zygote()
                 else:
                     self._hear_coordinator()
+                    while self._connection.more:
+                        self._hear_coordinator()
             if self._ending and not self._charges and not self._exits:
+                self._beat(now(), leaving=True)
                 return self._leave()
             if self._lost_since is not None and now() - self._lost_since > self._orders["grace_s"]:
                 print("keeper: the Coordinator did not come back within the grace time; ending", flush=True)
@@ -96,7 +106,7 @@ class Guard:
 
     # --- the Coordinator ------------------------------------------------------------------------------
 
-    def _beat(self, time_s: float) -> None:
+    def _beat(self, time_s: float, leaving: bool = False) -> None:
         self._watch(time_s)
         self._seq += 1
         charges = [
@@ -115,6 +125,7 @@ class Guard:
             "exits": self._exits,
             "fault": self._fault,
             "threads": self._threads,
+            "leaving": leaving,
         }
         self._next_beat = time_s + self._orders["beat_s"]
         try:
@@ -174,8 +185,11 @@ class Guard:
             self._board[slot] = -1
             charge = Charge(number, slot, self._new_log(number), since=now())
             self._charges[number] = charge
-            order = {k: self._orders[k] for k in ("url", "token", "run", "name", "tag", "grace_s", "max_errors_in_a_row")}
+            order = {
+                k: self._orders[k] for k in ("url", "token", "run", "name", "tag", "grace_s", "max_errors_in_a_row")
+            }
             order |= {"number": number, "slot": slot, "log": charge.log, "host": self._orders["host"]}
+            order["fingerprint"] = self._orders.get("fingerprint")
             try:
                 self._channel.sendall(json.dumps(order).encode() + b"\n")
             except OSError:
@@ -226,7 +240,7 @@ class Guard:
         for line in lines:
             message = json.loads(line)
             if "ready" in message:
-                self._threads = message["threads"]
+                self._threads, self._loaded, self._loads_lost = message["threads"], True, 0
             elif "started" in message:
                 self._charges[message["started"]].pid = message["pid"]
             elif "exited" in message:
@@ -245,14 +259,18 @@ class Guard:
         how = procs.reap(self._zygote)
         self._selector.unregister(self._channel)
         self._channel.close()
-        loaded = bool(self._begun) and any(c.pid for c in self._charges.values())
+        self._heard = b""
         for charge in list(self._charges.values()):
             if charge.pid:
                 procs.kill_session(charge.pid)
             self._ended(charge.number, f"lost with its zygote ({how})")
         self._next_beat = 0.0
-        if not loaded:
-            self._fault = self._fault or f"the script could not be loaded ({how}): {self._last_words()}"
+        if not self._loaded:
+            # A script that cannot be loaded ends by itself. A signal comes from anywhere, but not each time.
+            self._loads_lost += 1
+            if how.startswith("exit status") or self._loads_lost >= LOADS_LOST:
+                self._fault = self._fault or f"the script could not be loaded ({how}): {self._last_words()}"
+        self._loaded = False
         self._channel, self._zygote = start_zygote(self._orders, self._board_fd)
         self._selector.register(self._channel, selectors.EVENT_READ)
 
@@ -269,6 +287,7 @@ class Guard:
         self._kill_all()
         self._channel.close()  # the zygote ends by that
         procs.reap(self._zygote)
+        sweep(self._orders["tag"])  # what a task put into a session of its own
         self._connection.close()
         return 0
 
@@ -301,11 +320,21 @@ def fork_keeper(work: Work) -> tuple[int, int]:
             line = file.readline()
         if not line:
             return 0  # the Coordinator ended before it needed us
-        return Guard(_prepare(json.loads(line)), board, ours, pid).serve()
+        orders = _prepare(json.loads(line))
+        sweep(orders["tag"])
+        return Guard(orders, board, ours, pid).serve()
 
     pid = procs.fork(guard)
     os.close(reading)
     return pid, writing
+
+
+def sweep(tag: str) -> None:
+    """Kill what tasks of this job had started here and whose keeper was killed together with its zygote."""
+    for pid in procs.tagged(tag):
+        identity = procs.identity_of(pid)
+        if identity is not None:
+            procs.signal_identity(identity, signal.SIGKILL)
 
 
 def start_zygote(orders: dict[str, Any], board: int) -> tuple[socket.socket, int]:
@@ -337,13 +366,28 @@ def _prepare(orders: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> int:
     line = sys.stdin.buffer.readline()
-    orders = _prepare(json.loads(line))
+    if not line.endswith(b"\n"):
+        return 0  # whoever was about to send orders is gone
+    orders = json.loads(line)
+    try:
+        if "look" in orders:
+            arrival.say(arrival.look(orders["look"]))
+            return 0
+        log = arrival.arrive(orders)
+    except CoordinatorError as error:
+        arrival.say({"error": error.message, "step": getattr(error, "step", "")})
+        return 1
+    if orders.get("remote"):
+        procs.fork(lambda: _keep(orders, log))  # so that the login shell that waits for this process can end
+        return 0
+    return _keep(orders, log)
+
+
+def _keep(orders: dict[str, Any], log: int) -> int:
     os.setsid()
-    for pid in procs.tagged(orders["tag"]):
-        # Left over by a keeper that was killed together with its zygote.
-        identity = procs.identity_of(pid)
-        if identity is not None:
-            procs.signal_identity(identity, signal.SIGKILL)
+    arrival.say({"ready": os.getpid(), **arrival.who()})
+    arrival.settle(log)
+    sweep(orders["tag"])
     board = new_board()
     channel, zygote = start_zygote(orders, board)
     try:

@@ -303,6 +303,30 @@ def die_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> 
         os.kill(os.getpid(), number)
 
 
+def spawn(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int], output: int) -> int:
+    """Start a program that keeps the descriptors ``keep``, reads nothing and prints to ``output``; returns its pid.
+
+    It must be reaped by that pid. Raises LaunchFailed.
+    """
+    actions: list[tuple[Any, ...]] = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+    ]
+    for descriptor in keep:
+        os.set_inheritable(descriptor, True)
+    try:
+        return os.posix_spawn(
+            argv[0], list(argv), dict(env), file_actions=actions, setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )  # fmt: skip
+    except OSError as error:
+        raise errors.LaunchFailed(f"{argv[0]} cannot be started: {error.strerror}.") from error
+    finally:
+        for descriptor in keep:
+            os.set_inheritable(descriptor, False)
+
+
 def exit_text(status: int) -> str:
     """A wait status in words: "exit status 3", "signal 9 (SIGKILL)"."""
     if os.WIFSIGNALED(status):

@@ -1,7 +1,7 @@
 """Going on with a job: which IDs of today's stream does the journal know already?
 
-The feeder calls it. The stream is skipped slice by slice while digests match, at a fraction of a microsecond an ID. From
-the first slice that does not match (the generator gives something else today) each ID is looked up by a 128-bit
+The feeder calls it. The stream is skipped slice by slice while digests match, at a fraction of a microsecond an ID.
+From the first slice that does not match (the generator gives something else today) each ID is looked up by a 128-bit
 fingerprint in a table on disk, occurrences counted: an ID that the journal has twice is skipped twice. Memory does not
 follow the stream. It only reads the journal.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
@@ -52,13 +53,14 @@ def digest_of(values: list[Any]) -> str | None:
 def _unknown(stream: Iterator[Any], journal: str, start: int, stop: int) -> Iterator[Any]:
     """The IDs of ``stream`` that the journal's positions ``start`` to ``stop`` do not have."""
     path = os.path.join(journal, "known.sqlite")
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # of a feeder that was killed: it may be anything
     table = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         # Made anew at each start and of no use afterwards, so it need not survive anything.
         for line in (
             "PRAGMA journal_mode=OFF",
             "PRAGMA synchronous=OFF",
-            "DROP TABLE IF EXISTS known",
             "CREATE TABLE known (fingerprint BLOB PRIMARY KEY, occurrences INTEGER NOT NULL) WITHOUT ROWID",
         ):
             table.execute(line)
@@ -76,7 +78,8 @@ def _unknown(stream: Iterator[Any], journal: str, start: int, stop: int) -> Iter
                 yield value  # refused by whoever encodes it, with its position
                 continue
             changed = table.execute(
-                "UPDATE known SET occurrences = occurrences - 1 WHERE fingerprint = ? AND occurrences > 0", (fingerprint,)
+                "UPDATE known SET occurrences = occurrences - 1 WHERE fingerprint = ? AND occurrences > 0",
+                (fingerprint,),
             )
             if changed.rowcount == 0:
                 yield value

@@ -7,6 +7,7 @@ follows it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,15 @@ from coordinator.core.replay import Recovered
 from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
 from coordinator.journal import Journal
 
+log = logging.getLogger("coordinator.run")
+
 #: processor numbers are reserved in the journal so many at a time
 NUMBERS_STRIDE = 64
 #: processors that may leave one after another with too many errors, or unable to start, without one success between
 #: them, before the job stops
 LEAVES = 3
+#: how a processor departs that may come back: its keeper was given up
+NOT_HEARD_OF = "not heard of any more"
 
 
 @dataclass(slots=True)
@@ -52,13 +57,23 @@ class Hired:
     since_s: float = 0.0
     heard: float = 0.0
     frozen: bool = False
+    #: a lease of it lapsed, and nothing was heard of it since
+    silent: bool = False
+    #: its process has ended, whatever of it is still on the wire
+    dead: bool = False
 
 
 class Run:
     """The tasks and processors of one run. ``clock``: time of day in seconds, for what people read."""
 
     def __init__(
-        self, journal: Journal, recovered: Recovered, run: str, policy: Policy, clock: Callable[[], float], term_s: float = TERM_S
+        self,
+        journal: Journal,
+        recovered: Recovered,
+        run: str,
+        policy: Policy,
+        clock: Callable[[], float],
+        term_s: float = TERM_S,
     ) -> None:
         self.journal, self.id, self.clock = journal, run, clock
         self.ledger = Ledger(policy, (recovered.life + 1) * LIFE_STRIDE + 1, term_s)
@@ -66,6 +81,8 @@ class Run:
         self.departed: dict[int, Hired] = {}
         self.stopping: str | None = None
         self.reason: str | None = None
+        #: of what ended the stream, for people
+        self.reason_traceback = ""
         self.accepted = False
         self.leaves = 0
         self.new_errors = 0
@@ -96,10 +113,14 @@ class Run:
             for number, holder, a, b in recovered.leases:
                 lease = ledger.leases.get(number)
                 if lease is None:
-                    lease = Lease(number, a, b, holder, now + ledger.term_s, ledger.term_s)
-                else:
-                    lease.open.add(a, b)
+                    # How far it went is not known any more: what its holder reports beside the open part is late.
+                    lease = Lease(number, 0, recovered.count, holder, now + ledger.term_s, ledger.term_s)
+                    lease.open.clear()
+                    # Whether its holder returned the rest or lost it by silence is not known: it begins no more of it.
+                    lease.shared_out = number in recovered.shared_out
+                lease.open.add(a, b)
                 ledger.restore(lease)
+            ledger.remember(recovered.attempts, recovered.deaths)
         return ledger.done
 
     # --- the stream ---------------------------------------------------------------------------------
@@ -117,7 +138,7 @@ class Run:
         if error is not None:
             reason = f"the server generator failed after {self.ledger.count} IDs: {error['kind']}: {error['message']}"
             self.reason = reason
-            self.last_error = error["traceback"]
+            self.last_error = self.reason_traceback = error["traceback"]
         self.journal.append(Kind.ENDED, {"count": self.ledger.count, "reason": reason})
         self.ledger.end()
 
@@ -128,34 +149,47 @@ class Run:
         if self._numbers >= self._reserved:
             self._reserved = self._numbers + NUMBERS_STRIDE
             self.journal.append(Kind.NUMBERS, {"upto": self._reserved})
+            self.accepted = True  # safe before anybody has one: after a power cut its owner may still be there
         self._numbers += 1
         return self._numbers - 1
 
-    def hire(self, number: int, host: str, pid: int, log: str, now: float, kept: bool = False, classic: bool = False) -> Hired:
+    def hire(
+        self, number: int, host: str, pid: int, log_path: str, now: float, kept: bool = False, classic: bool = False
+    ) -> Hired:
         """A processor made itself known."""
         hired = self.hired.get(number)
         if hired is None:
             hired = self.hired[number] = Hired(number, joined=self.clock())
-        hired.host, hired.pid, hired.log, hired.kept, hired.classic, hired.heard = host, pid, log, kept, classic, now
+            log.info("register processor=%d host=%s pid=%s log=%s", number, host, pid, log_path)
+        hired.host, hired.pid, hired.log, hired.kept, hired.classic, hired.heard = (
+            host,
+            pid,
+            log_path,
+            kept,
+            classic,
+            now,
+        )
         self._numbers = max(self._numbers, number + 1)
         return hired
 
-    def depart(self, number: int, how: str, position: int | None, now: float, cause: str = "") -> Hired | None:
+    def depart(
+        self, number: int, how: str, position: int | None, now: float, cause: str = "", host: str = ""
+    ) -> Hired | None:
         """A processor is gone: what it held goes to others at once.
 
         ``position``: the task it died in, None when it left in order; ``cause``: "time limit" or another reason of
         the guard for killing it.
         """
-        hired = self.hired.pop(number, None)
+        known = self.hired.pop(number, None)
         held = self.ledger.held_by(number)
-        if hired is None and not held:
-            return None
-        hired = hired or Hired(number)
+        hired = known or Hired(number, host)
         if position is not None and cause == "time limit":
             for lease in held:
                 if position in lease.open:
                     verdict = self.ledger.report(lease.number, (), [position], now)
-                    self._journal_deaths(verdict, lease.number, hired, "TaskTimeLimit", "it ran longer than the time limit of one task")
+                    self._journal_deaths(
+                        verdict, lease.number, hired, "TaskTimeLimit", "it ran longer than the time limit of one task"
+                    )
                     self._tally(hired, verdict)
         else:
             died_in = next((lease.number for lease in held if position is not None and position in lease.open), 0)
@@ -168,10 +202,11 @@ class Run:
                 self._journal_deaths(verdict, died_in, hired, "ProcessorDied", words)
                 self._tally(hired, verdict)
         self.ledger.lost(number, None, now)
+        hired.dead = how != NOT_HEARD_OF
         self.departed[number] = hired
         if len(self.departed) > 10_000:
             del self.departed[next(iter(self.departed))]
-        return hired
+        return hired if known is not None or held else None
 
     # --- the exchange -------------------------------------------------------------------------------
 
@@ -180,13 +215,24 @@ class Run:
         if request.run != self.id:
             raise UnknownRun(f"this is run {self.id}; the call is for run {request.run}, which is not served here")
         hired = self.hired.get(request.processor)
-        if hired is None or (request.who is not None and hired.incarnation != request.incarnation):
+        if hired is None and (gone := self.departed.get(request.processor)) is not None and gone.dead:
+            return Answer(request.seq, exchange.STOP, reason="this processor is known to be dead")
+        if hired is not None and not hired.incarnation and request.who is None:
+            hired.incarnation = request.incarnation  # its keeper made it known
+        if hired is None or hired.incarnation != request.incarnation:
             if request.who is None:
                 return Answer(request.seq, exchange.WHO)
             who = request.who
-            hired = self.hire(request.processor, str(who.get("host", "")), int(who.get("pid", 0)), str(who.get("log", "")), now, bool(who.get("kept")))
+            hired = self.hire(
+                request.processor,
+                str(who.get("host", "")),
+                int(who.get("pid", 0)),
+                str(who.get("log", "")),
+                now,
+                bool(who.get("kept")),
+            )
             hired.incarnation, hired.seq, hired.answer = request.incarnation, 0, None
-        hired.heard, hired.frozen = now, False
+        hired.heard, hired.frozen, hired.silent = now, False, False
         if request.seq == hired.seq and hired.answer is not None:
             return hired.answer
         if request.seq < hired.seq:
@@ -277,7 +323,9 @@ class Run:
         lease = self.ledger.leases.get(report.lease)
         if lease is not None:
             low, high = lease.start, lease.stop
-            inside = all(low <= p < high for p, _ in report.failed) and all(low <= a and b <= high for a, b in report.ranges)
+            inside = all(low <= p < high for p, _ in report.failed) and all(
+                low <= a and b <= high for a, b in report.ranges
+            )
             if lease.holder != hired.number or not inside:
                 raise BadParameters(f"processor {hired.number} reported tasks that are not of its lease {report.lease}")
         verdict = self.ledger.report(report.lease, report.ranges, [p for p, _ in report.failed], now)
@@ -306,7 +354,16 @@ class Run:
         if verdict:
             self.accepted = True
 
-    def _journal_failure(self, lease: int, hired: Hired, position: int, attempt: int, final: bool, error: dict[str, Any]) -> None:
+    def _journal_failure(
+        self,
+        lease: int,
+        hired: Hired,
+        position: int,
+        attempt: int,
+        final: bool,
+        error: dict[str, Any],
+        died: bool = False,
+    ) -> None:
         self.new_errors += 1
         self.last_error = str(error.get("traceback", ""))
         self.on_failure(position, attempt, final, hired, error)
@@ -318,6 +375,7 @@ class Run:
                 "p": hired.number,
                 "attempt": attempt,
                 "final": final,
+                **({"died": True} if died else {}),
                 "kind": str(error.get("kind", "")),
                 "message": str(error.get("message", "")),
                 "traceback": str(error.get("traceback", "")),
@@ -330,7 +388,8 @@ class Run:
 
     def _journal_deaths(self, verdict: Verdict, lease: int, hired: Hired, kind: str, words: str) -> None:
         for position, attempt, final in verdict.failed:
-            self._journal_failure(lease, hired, position, attempt, final, {"kind": kind, "message": words, "traceback": words + "\n"})
+            error = {"kind": kind, "message": words, "traceback": words + "\n"}
+            self._journal_failure(lease, hired, position, attempt, final, error, died=kind == "ProcessorDied")
 
     def _setup_failed(self, hired: Hired, error: dict[str, Any]) -> None:
         self.last_error = str(error.get("traceback", ""))
@@ -351,16 +410,30 @@ class Run:
     def _left_in_trouble(self, words: str) -> None:
         self.leaves += 1
         if self.leaves >= LEAVES and self.stopping is None:
-            self.stopping = f"{self.leaves} processors left one after another without one task done between them: {words}"
+            self.stopping = (
+                f"{self.leaves} processors left one after another without one task done between them: {words}"
+            )
             self.reason = self.stopping
 
     # --- time ---------------------------------------------------------------------------------------
 
     def lapse(self, now: float) -> list[Lease]:
         """End the leases that nobody vouched for in time."""
-        return self.ledger.lapse(now)
+        over = self.ledger.lapse(now)
+        for lease in over:
+            if lease.holder in self.hired:
+                self.hired[lease.holder].silent = True
+        return over
 
     # --- for people ---------------------------------------------------------------------------------
+
+    def current(self, hired: Hired, now: float) -> tuple[int, float]:
+        """What a processor works on and since when: what its guard saw, or, where that is settled by now, the first
+        task of its leases that is not. (-1, 0.0) where it has none."""
+        held = sorted(self.ledger.held_by(hired.number), key=lambda lease: lease.number)
+        if any(hired.position in lease.open for lease in held):
+            return hired.position, hired.since_s
+        return next(((first, now) for lease in held if (first := lease.open.first()) is not None), (-1, 0.0))
 
     def task_text(self, position: int) -> str:
         """The canonical text of the ID at a position."""

@@ -17,6 +17,9 @@ from typing import Any
 from coordinator import paths
 from coordinator.errors import NameTaken
 
+#: what a successor, and one who is refused, must find in it
+NEEDED = frozenset({"run", "pid", "host", "url", "port", "token"})
+
 
 class RunFile:
     """The claim of this process on a job's name. Raises NameTaken if another process has it."""
@@ -30,8 +33,8 @@ class RunFile:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            holder = read(self.path) or {}
-            who = f" as process {holder['pid']} on {holder['host']}, {holder['url']}" if "pid" in holder else ""
+            holder = read(self.path)
+            who = f" as process {holder['pid']} on {holder['host']}, {holder['url']}" if holder else ""
             raise NameTaken(
                 f"{files.name} is being served already{who}. Watch it with `coordinator status {files.name}`, "
                 f"end it with `coordinator stop {files.name}`, or choose another name."
@@ -61,9 +64,9 @@ class RunFile:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """What the run file says, None if there is none."""
+    """What the run file says; None if there is none, or something under its name that no Coordinator wrote."""
     try:
-        told: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        told: Any = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
         return None
-    return told
+    return told if isinstance(told, dict) and told.keys() >= NEEDED else None

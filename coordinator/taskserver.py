@@ -2,9 +2,9 @@
 
 ``start_client_or_server`` makes one and calls :meth:`Coordinator.serve_forever`. It wires the rooms together: the
 feeder's slices and the processors' exchanges go to the :class:`~coordinator.run.Run`, keepers to the
-:class:`~coordinator.crew.Crew`, people to the :class:`~coordinator.face.Face`; a turn ends with one commit of the journal,
-and only then do its answers leave. When the journal cannot be written, answers wait until it can. The user's code never
-runs in this process.
+:class:`~coordinator.crew.Crew`, people to the :class:`~coordinator.face.Face`; a turn ends with one commit of the
+journal, and only then do its answers leave. When the journal cannot be written, answers wait until it can. The user's
+code never runs in this process.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from coordinator import paths, procs
+from coordinator.addresses import Address, known_address, url_of
 from coordinator.core.exchange import Request, text_of
 from coordinator.core.ids import shown
 from coordinator.core.leases import GRACE_S, TERM_S
@@ -31,9 +34,9 @@ from coordinator.core.ledger import Policy
 from coordinator.core.records import Kind
 from coordinator.crew import Crew
 from coordinator.description import Rate, describe
-from coordinator.errors import BadParameters, CoordinatorError, JournalStalled, NameTaken, PortTaken
-from coordinator.executors.local import LocalExecutor
-from coordinator.face import Face
+from coordinator.errors import BadParameters, CoordinatorError, JournalStalled, NameTaken, NotAuthorised, PortTaken
+from coordinator.executors.choice import AnyExecutor, is_here
+from coordinator.face import LATER, Face, Later
 from coordinator.feed import Feed
 from coordinator.feeder import fork_feeder
 from coordinator.hand import now as steady
@@ -43,12 +46,17 @@ from coordinator.link import EmbeddedLink, Link, OwnRules, RemoteLink, check_res
 from coordinator.logs import Trickle, open_log
 from coordinator.printer import Printer
 from coordinator.resource import ResourceController
-from coordinator.run import Hired, Run
+from coordinator.run import NOT_HEARD_OF, Hired, Run
 from coordinator.runfile import RunFile
+from coordinator.users import is_ticket
 from coordinator.wire import listing
+from coordinator.wire.client import split_url
+from coordinator.wire.codec import legible
 from coordinator.wire.server import Call, TurnServer, token_check
 from coordinator.zygote import Work
 
+#: who shows a ticket of the ResourceController, and the calls that tell how the job stands
+VISITOR, LOOKING = "visitor ", ("get_job", "get_status", "wait_job")
 #: seconds between two looks at what time brings: deadlines, retries, printing
 TICK_S = 0.25
 #: a tick that comes so much too late means that this process slept, and judges nobody
@@ -87,9 +95,10 @@ class Coordinator:
     """Serves the tasks of ``it`` to processors that run ``script``, until all are done.
 
     ``it``: an iterable of task IDs, or a function that makes one (called in the feeder's process); ``resources``: names
-    of resources that the job needs, or ``{name: (path, command)}``. ``local``: None for a job under the ResourceController
-    at ``rc_url``, else the number of processors on this machine, 0 for one per core. Seconds: ``lease``, ``grace``,
-    ``time_limit``. Other keyword arguments are the user's options.
+    of resources that the job needs, or ``{name: (path, command)}``. ``local``: None for a job under the
+    ResourceController at ``rc_url``, else the number of processors on this machine, 0 for one per core. Seconds:
+    ``lease``, ``grace``, ``time_limit``. ``no_tls``: speak plain HTTP to other machines too. Other keyword arguments
+    are the user's options.
     """
 
     def __init__(
@@ -115,16 +124,23 @@ class Coordinator:
         max_errors_in_a_row: int = 10,
         lease: float = TERM_S,
         grace: float | None = None,
+        no_tls: bool = False,
         directory: str | os.PathLike[str] = ".",
         **kwargs: Any,
     ) -> None:
         self.name = paths.check_name(name)
         self.script = os.path.abspath(script)
-        self.files = paths.JobFiles(directory, name)
+        self.files = paths.JobFiles(Path(directory), name)
         self.errlog = os.path.abspath(errlog) if isinstance(errlog, str) and errlog else os.path.abspath(self.files.log)
         self.priority, self.immediate, self.demand_ncpu, self.ncpu_limit = priority, immediate, demand_ncpu, ncpu_limit
         self.resources = resources if isinstance(resources, dict) else dict.fromkeys(resources)
         self.local, self.host, self.port, self.rc_url = local, host, port, rc_url
+        self.no_tls = no_tls
+        #: of the certificate that other machines are shown; None where only plain HTTP is spoken
+        self.fingerprint: str | None = None
+        self._rc: Address | None = None
+        #: checks the tickets of those whom the ResourceController lets look at this job
+        self._visitors: str | None = None
         self.user_options = kwargs
         self.max_initialization_errors = max_initialization_errors
         self._make = it if callable(it) else lambda: it
@@ -151,6 +167,9 @@ class Coordinator:
         self._failures_since = 0.0
         self._failures_said = self._failures_unsaid = 0
         self._seen = 0
+        self._strangers = False
+        self._unheard: list[dict[str, Any] | None] = []
+        self._unprinted: str | None = None
         self.queued: str | None = None
 
     # --- life -------------------------------------------------------------------------------------------
@@ -163,8 +182,10 @@ class Coordinator:
         # What forks has one thread and holds no lock, journal or socket.
         can_fork = procs.thread_count() == 1
         warm = fork_keeper(self._work) if self._work is not None and can_fork else None
-        feeder = fork_feeder(self._make, [warm[1]] if warm is not None else [])
-        executor = LocalExecutor(warm)
+        feeder = (
+            fork_feeder(self._make, [warm[1]] if warm is not None else []) if can_fork or self._work is None else None
+        )
+        executor = AnyExecutor(warm)
         try:
             self._open(feeder, executor)
             announce_to = announce or (lambda _: None)
@@ -175,7 +196,7 @@ class Coordinator:
         assert self._over is not None
         return self._over
 
-    def _open(self, feeder: tuple[int, int, int], executor: LocalExecutor) -> None:
+    def _open(self, feeder: tuple[int, int, int] | None, executor: AnyExecutor) -> None:
         if self.local is None:
             open_log(self.errlog)
         self._claim = RunFile(self.files)
@@ -191,24 +212,33 @@ class Coordinator:
         self.run = Run(self.journal, recovered, self.run_id, self._policy, time.time, self._lease_s)
         self._listen(left)
         self._link = self._linked()
-        told = self._info()
         plan = self._link.first(self._tell(first=True))
+        if plan is not None:
+            executor.look_ahead({host: plan["hosts"].get(host, {}) for host in plan["slots"]})
         check_resources(self._link, [name for name, rule in self.resources.items() if rule is None])
         self.journal.append(Kind.LIFE, {
-            "run": self.run_id, "name": self.name, "life": self.life, "at": self.started, "host": told["host"],
+            "run": self.run_id, "name": self.name, "life": self.life, "at": self.started, "host": socket.gethostname(),
             "pid": os.getpid(), "port": self.server.address[1], "script": self.script,
             "options": {"signature": self._signature()},
         })  # fmt: skip
-        self.before = self.run.restore(recovered, self.now(), left is not None)
-        self._claim.publish(told)
+        returning = left is not None and may_return(left)
+        self.before = self.run.restore(recovered, self.now(), returning)
         self.crew = Crew(self.run, executor, self._orders(), self._watch)
-        if left is not None and recovered.leases:
+        self.crew.changed = self._publish
+        if left is not None and returning:
+            self._unheard, self._strangers = list(left.get("keepers", [])), bool(left.get("strangers"))
+        self._publish()
+        self.journal.commit(True)  # before any keeper is told of this life
+        self._awaiting = returning
+        if returning:
             self.crew.not_before = self.now() + RETURN_S
         self.printer = Printer(self.files.journal, self.files.base)
+        self.printer.step(0)  # files that cannot be written are an error now, not when the work is done
         self.face = Face(self)
         self.trickle = Trickle(self.log, "exchanges", 20)
         self.run.on_failure = self._log_failure
         self._loop = asyncio.new_event_loop()
+        executor.attend(self._loop)
         self._ended = asyncio.Event()
         self.server.start(self._loop)
         self._hear(plan)
@@ -229,52 +259,69 @@ class Coordinator:
     def _listen(self, left: dict[str, Any] | None) -> None:
         """The port that was given, or the one that this run had, or a free one."""
         address = self.host if self.host is not None else ("127.0.0.1" if self.local is not None else "")
-        wanted = [self.port] if self.port is not None else [left["port"]] if left is not None else []
-        if self.port is None:
+        # Any port (0) will do only for a run that has none: its processors look for it where it was.
+        wanted = [left["port"]] if left is not None and not self.port else []
+        if self.port is not None:
+            wanted.append(self.port)
+        else:
             wanted += [0] if self.local is not None else range(FIRST_PORT, FIRST_PORT + PORTS)
-        farm_token = self._farm_token()
+        rc = self._controller_address()
+        farm_token = None if rc is None else rc.token
+        context = None
+        if not (self.no_tls or paths.is_loopback(address)):
+            from coordinator import tls
+
+            self.fingerprint, context = tls.own_fingerprint(), tls.server_context()
         ours = token_check(self.token, "run")
         farm = token_check(farm_token, "user") if farm_token else None
 
         def authorise(user: str, password: str) -> str | None:
-            return ours(user, password) or (farm(user, password) if farm is not None else None)
+            known = ours(user, password) or (farm(user, password) if farm is not None else None)
+            if known is None and self._visitors is not None and is_ticket(password, self._visitors, user):
+                return VISITOR + user
+            return known
 
         for index, port in enumerate(wanted):
-            server = TurnServer(self._turn, authorise, address, port)
+            server = TurnServer(self._turn, authorise, address, port, tls=context)
             try:
                 server.listen()
             except PortTaken:
-                if self.port is not None or index == len(wanted) - 1:
+                if index == len(wanted) - 1:
                     raise
                 continue
             break
         self.server = server
         public = address or paths.full_hostname()
-        self.url = f"http://{public}:{server.address[1]}"
+        self.url = url_of(public, server.address[1], context is not None and not paths.is_loopback(public))
         if farm_token:
-            paths.keep_token(public, server.address[1], farm_token)
+            paths.keep_token(public, server.address[1], farm_token, self.fingerprint)
 
-    def _farm_token(self) -> str | None:
+    def _controller_address(self) -> Address | None:
+        """Where the ResourceController is, and its token; None for a job that has its own."""
         if self.local is not None:
             return None
-        from coordinator.addresses import token_of
-
-        self.rc_url = self.rc_url or f"http://{paths.full_hostname()}:5000"
-        return token_of(self.rc_url)
+        if self._rc is None:
+            self._rc = known_address(self.rc_url or f"http://{paths.full_hostname()}:5000")
+            # What the run's token opens (get_job) and the log must not show the farm's.
+            self.rc_url = self._rc.url
+        return self._rc
 
     def _linked(self) -> Link:
         own = {name: rule for name, rule in self.resources.items() if rule is not None}
         controller: ResourceController | None = None
         if self.local is not None or own:
             slots = self.local or os.cpu_count() or 1
-            controller = ResourceController(self.name, hosts={self._host_name(): float(slots)}, directory=os.path.dirname(self.files.base))
+            controller = ResourceController(
+                self.name, hosts={self._host_name(): float(slots)}, directory=os.path.dirname(self.files.base)
+            )
             for resource, rule in own.items():
                 controller.setrule(resource, list(rule))
         if self.local is not None:
             assert controller is not None
             return EmbeddedLink(controller)
-        assert self.rc_url is not None
-        remote = RemoteLink(self.rc_url, self._farm_token())
+        rc = self._controller_address()
+        assert rc is not None
+        remote = RemoteLink(rc)
         return remote if controller is None else OwnRules(remote, controller, set(own))
 
     def _host_name(self) -> str:
@@ -284,21 +331,41 @@ class Coordinator:
         identity = procs.own_identity()
         return {
             "run": self.run_id, "name": self.name, "url": self.url, "port": self.server.address[1], "token": self.token,
-            "host": socket.gethostname(), "pid": identity.pid, "boot": identity.boot, "process_started": identity.started,
-            "started": self.started, "directory": os.path.dirname(os.path.abspath(self.files.base)), "script": self.script,
-            "log": self.errlog,
+            "host": socket.gethostname(), "pid": identity.pid, "boot": identity.boot,
+            "process_started": identity.started, "started": self.started,
+            "directory": os.path.dirname(os.path.abspath(self.files.base)), "script": self.script,
+            "log": self.errlog, "fingerprint": self.fingerprint,
         }  # fmt: skip
+
+    def _publish(self) -> None:
+        """NAME.run says who serves, and which keepers a successor may hear of."""
+        here = {post.pid: is_here(post.host) for post in self.crew.posts.values()}
+        known = [procs.identity_of(pid) if is_here else None for pid, is_here in here.items()]
+        keepers = [asdict(identity) if identity is not None else None for identity in known]
+        # Those of earlier lives that have not come back yet may come back to the next one.
+        self._unheard = [
+            one
+            for one in self._unheard
+            if one not in keepers and (one is None or could_live(procs.ProcessIdentity(**one)))
+        ]
+        self._claim.publish({**self._info(), "keepers": [*keepers, *self._unheard], "strangers": self._strangers})
 
     def _orders(self) -> dict[str, Any]:
         logs = f"{self.files.base}.logs" if self.local is not None else os.fspath(paths.log_directory())
         os.makedirs(logs, mode=0o700, exist_ok=True)
         return {
             "url": self.url if self.local is not None or self.host else f"http://127.0.0.1:{self.server.address[1]}",
-            "token": self.token, "run": self.run_id, "name": self.name, "tag": self.run_id,
+            "token": self.token, "fingerprint": self.fingerprint, "run": self.run_id, "name": self.name,
+            "tag": self.run_id, "urls": self._public_urls(), "script": self.script,
             "argv": script_argv(), "directory": os.getcwd(), "log_directory": os.path.abspath(logs),
             "grace_s": self._grace_s, "time_limit_s": self._time_limit, "beat_s": min(1.0, self._lease_s / 4),
             "max_errors_in_a_row": self._max_errors,
         }  # fmt: skip
+
+    def _public_urls(self) -> list[str]:
+        """What other machines may try: the announced name, then the address (*) at which they see this one."""
+        named = [] if paths.is_loopback(split_url(self.url)[0]) else [self.url]
+        return [*named, *([] if self.host else [url_of("*", self.server.address[1], self.fingerprint is not None)])]
 
     def _signature(self) -> str:
         """What a processor of an earlier life must share with this one: script and options."""
@@ -311,24 +378,27 @@ class Coordinator:
             text = b""
         return hashlib.blake2b(text + repr(sorted(self.user_options.items())).encode(), digest_size=16).hexdigest()
 
-    def _close(self, executor: LocalExecutor) -> None:
+    def _close(self, executor: AnyExecutor) -> None:
         executor.dismiss()
         if hasattr(self, "_feed"):
             self._feed.close()
         if hasattr(self, "_link") and hasattr(self, "crew"):
             self._link.finish("done" if self._over is not None and self._over.ok else "ended")
-        if hasattr(self, "_loop"):
-            self.server.stop()
-            self._loop.run_until_complete(asyncio.sleep(0))  # the last answers leave
-            self._loop.close()
+        # The server last: whoever waits for it to go finds the name free and the journal closed.
         if hasattr(self, "journal"):
             self.journal.close()
         if hasattr(self, "_claim"):
             self._claim.release()
+        if hasattr(self, "_loop"):
+            self.server.stop()
+            self._loop.run_until_complete(asyncio.sleep(0))  # the last answers leave
+            self._loop.close()
 
     # --- turns ------------------------------------------------------------------------------------------
 
     def _turn(self, calls: list[Call]) -> None:
+        if self._over is not None:
+            return  # too late: the journal is closed, and these connections are about to be
         if self.stalled is not None:
             for call in calls:
                 # What only reads is answered, with the reason; the rest waits for room on the disk.
@@ -348,24 +418,25 @@ class Coordinator:
         for number, answer in self.run.serve_waiting(now):
             call = self._parked.pop(number, None)
             if call is not None:
-                self._pending.append(lambda call=call, text=answer.to_text(): call.answer(text))
+                self._pending.append(partial(call.answer, answer.to_text()))
         self._commit()
         self._feed.look()
         self._look_for_end(now)
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
+        """False if the journal could not be written: what waits to be sent goes on waiting."""
         try:
             self.journal.commit(self.run.accepted)
         except JournalStalled as error:
             if self.stalled is None:
                 self.log.error("journal stalled: %s Serving stops until it can be written.", error.message)
             self.stalled = error.message
-            return
+            return False
         except NameTaken as error:
             self.log.error("%s", error.message)
             self.run.reason = error.message
             self._end(keep_files=True)
-            return
+            return False
         self.run.accepted = False
         if self.stalled is not None:
             self.log.info("journal writable again; serving goes on")
@@ -373,9 +444,14 @@ class Coordinator:
         pending, self._pending = self._pending, []
         for send in pending:
             send()
+        return True
 
     def _handle(self, call: Call, now: float) -> None:
         try:
+            if call.caller.startswith(VISITOR) and not (call.method in LOOKING or call.method.startswith("system.")):
+                raise NotAuthorised(
+                    f"this job is {getpass.getuser()}'s: others may look at it, and {call.method} is more"
+                )
             if call.method == "exchange":
                 self._exchange(call, now)
             elif call.method == "beat":
@@ -407,7 +483,12 @@ class Coordinator:
         if earlier is not None:
             earlier.fault(BadParameters("the same processor asked again"))
         answer = self.run.exchange(request, now)
-        self.trickle.info("exchange processor=%d seq=%d done=%d", request.processor, request.seq, sum(len(r.done) // 2 for r in request.reports))
+        self.trickle.info(
+            "exchange processor=%d seq=%d done=%d",
+            request.processor,
+            request.seq,
+            sum(len(r.done) // 2 for r in request.reports),
+        )
         if answer is None:
             self._parked[request.processor] = call
             return
@@ -420,6 +501,9 @@ class Coordinator:
         number = self.run.new_number()
         self.run.hire(number, str(who["host"]), int(who["pid"]), str(who["log"]), now)
         self.log.info("join processor=%d host=%s pid=%s", number, who["host"], who["pid"])
+        if not self._strangers:
+            self._strangers = True
+            self._publish()
         answer = text_of({"run": self.run_id, "number": number})
         self._pending.append(lambda: call.answer(answer))
 
@@ -436,8 +520,8 @@ class Coordinator:
         self._failures_said += 1
         self.log.error(
             "task failed id=%s position=%d attempt=%d%s processor=%d host=%s pid=%d %s: %s",
-            shown(self.run.id_of(position)), position, attempt, "" if final else " (to be tried again)", hired.number, hired.host,
-            hired.pid, error.get("kind"), error.get("message"), extra={"traceback": error.get("traceback")},
+            shown(self.run.id_of(position)), position, attempt, "" if final else " (to be tried again)", hired.number,
+            hired.host, hired.pid, error.get("kind"), error.get("message"), extra={"traceback": error.get("traceback")},
         )  # fmt: skip
 
     def _resource(self, call: Call) -> None:
@@ -455,11 +539,15 @@ class Coordinator:
         self._link.ask(call.method, note, heard)
 
     def _methods(self) -> dict[str, Callable[..., Any]]:
-        return {name: getattr(self.face, name) for name in self.face.xmlrpc_methods}
+        later = Later()
+        methods = {name: getattr(later, name) for name in LATER}
+        return methods | {name: getattr(self.face, name) for name in self.face.xmlrpc_methods}
 
     # --- time -------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        if self._over is not None:
+            return
         try:
             self._time_passes()
         finally:  # a fault in one look must not stop the clock of the job
@@ -470,15 +558,23 @@ class Coordinator:
         now = self.now()
         gap = now - self._last_tick
         self._last_tick = now
-        if gap > TICK_S + SLEPT_S:
+        if gap > TICK_S + min(SLEPT_S, self._lease_s / 2):
             self.log.warning("this process slept for %.1f s: all leases are renewed", gap)
             self.run.ledger.renew_all(now)
+            self.crew.renew_all(now)
         else:
             for lease in self.run.lapse(now):
-                self.log.warning("lease lapsed n=%d processor=%d tasks=%d..%d", lease.number, lease.holder, lease.start, lease.stop - 1)
-        if self.run.ledger.late > self._late_logged:
-            self.log.info("late reports so far: %d tasks, not accepted", self.run.ledger.late)
-            self._late_logged = self.run.ledger.late
+                self.log.warning(
+                    "lease lapsed n=%d processor=%d tasks=%d..%d",
+                    lease.number,
+                    lease.holder,
+                    lease.start,
+                    lease.stop - 1,
+                )
+        self._log_late()
+        if self._awaiting and now >= self.crew.not_before:
+            self._awaiting = False
+            self._miss_the_dead(now)
         self._link.step()
         self.crew.silent(now, self._lease_s)
         self.crew.step(now, self._useful())
@@ -486,17 +582,41 @@ class Coordinator:
             self.stop(self.crew.fault)
             self.run.reason = self.crew.fault
         if self.stalled is not None:
-            self._commit()
-            if self.stalled is None:
+            if self._commit():
                 backlog, self._backlog = self._backlog, []
                 self._turn(backlog)
         else:
-            self.printer.step(PRINT_RECORDS)
+            self._print()
             self.settle(now)
         self.rate.look(self.run.ledger.settled, now)
         self.trickle.tick()
         self._answer_waiters(now)
         self.on_tick(self)
+
+    def _print(self) -> None:
+        """What cannot be printed now is printed later: the journal has it."""
+        try:
+            self.printer.step(PRINT_RECORDS)
+            self._unprinted = None
+        except JournalStalled as error:
+            if self._unprinted is None:
+                self.log.error("%s", error.message)
+            self._unprinted = error.message
+
+    def _miss_the_dead(self, now: float) -> None:
+        """All keepers of earlier lives are back or dead: a processor that none of them has died with a lease."""
+        if self._strangers or any(one is None or could_live(procs.ProcessIdentity(**one)) for one in self._unheard):
+            return  # their leases lapse if they do not come
+        here = {number for post in self.crew.posts.values() for number in post.numbers}
+        for number in self.run.ledger.holders():
+            if number not in here and number not in self.run.hired:
+                self.log.info("processor missed number=%d: it ended before this life, its tasks go to others", number)
+                self.run.depart(number, NOT_HEARD_OF, None, now)
+
+    def _log_late(self) -> None:
+        if self.run.ledger.late > self._late_logged:
+            self.log.info("late reports so far: %d tasks, not accepted", self.run.ledger.late)
+            self._late_logged = self.run.ledger.late
 
     def _useful(self) -> int:
         ledger = self.run.ledger
@@ -524,7 +644,8 @@ class Coordinator:
             if now - self._finishing_since > patience_s and not self.crew.killing:
                 self.crew.kill_all("the job is over")
                 self._commit()
-            if self.crew.empty or now - self._finishing_since > 3 * patience_s:
+            awaited = now < self.crew.not_before and bool(self._unheard)
+            if (self.crew.empty and not awaited) or now - self._finishing_since > 3 * patience_s:
                 self._end()
 
     def _end(self, keep_files: bool = False) -> None:
@@ -534,14 +655,23 @@ class Coordinator:
         self._over = Outcome(self.name, ledger.done, ledger.failed, left, reason, self.interrupted)
         if not keep_files:
             state = "done" if self._over.ok else "stopped" if self.run.stopping else "failed"
-            closing = {"state": state, "reason": reason, "done": ledger.done, "failed": ledger.failed, "at": time.time()}
+            closing = {
+                "state": state,
+                "reason": reason,
+                "done": ledger.done,
+                "failed": ledger.failed,
+                "at": time.time(),
+            }
             self.journal.append(Kind.CLOSED, closing)
             try:
                 self.journal.commit(True)
                 self.printer.finish()
             except (JournalStalled, OSError) as error:
                 self.log.error("the end could not be written: %s", error)
+                reason = reason or str(error)
+                self._over = replace(self._over, reason=reason)
         self.trickle.flush()
+        self._log_late()
         self.log.info("coordinator ended done=%d failed=%d left=%d reason=%s", ledger.done, ledger.failed, left, reason)
         self._answer_waiters(self.now())
         self._ended.set()
@@ -557,10 +687,12 @@ class Coordinator:
             "name": self.name, "url": self.url, "user": getpass.getuser(), "priority": self.priority,
             "resources": sorted(self.resources), "immediate": self.immediate, "demand_ncpu": self.demand_ncpu,
             "ncpu_limit": min(self.ncpu_limit, crew.limit if crew else self.ncpu_limit), "run": self.run_id,
-            "host": socket.gethostname(), "pid": os.getpid(),
-            "directory": os.path.dirname(os.path.abspath(self.files.base)), "wants": 1 << 20 if first else min(self._useful(), 1 << 20),
+            "host": socket.gethostname(), "pid": os.getpid(), "fingerprint": self.fingerprint or "",
+            "directory": os.path.dirname(os.path.abspath(self.files.base)),
+            "wants": 1 << 20 if first else min(self._useful(), 1 << 20),
             "processors": {} if crew is None else crew.counted(), "loads": {} if crew is None else crew.loads(),
             "unreachable": {} if crew is None else crew.unreachable, "gone": gone, "seen": self._seen, "wait_s": 0.0,
+            "since": self.started,
         }  # fmt: skip
 
     def _hear(self, plan: dict[str, Any] | None) -> None:
@@ -568,8 +700,10 @@ class Coordinator:
             return
         self._seen = plan["version"]
         self.queued = plan.get("queued")
-        self.crew.slots = dict(plan["slots"])
-        self.crew.options = plan["hosts"]
+        if plan.get("visitors") != self._visitors:
+            self._visitors = plan.get("visitors")
+            self.server.recheck()
+        self.crew.heed(dict(plan["slots"]), plan["hosts"], plan.get("retry"))
         self.crew.step(self.now(), self._useful())
         if hasattr(self, "_feed"):
             self._commit()
@@ -593,8 +727,9 @@ class Coordinator:
     def _interrupt(self) -> None:
         if self.run.stopping is None:
             self.interrupted = True
-            running = sum(1 for hired in self.run.hired.values() if hired.position >= 0)
-            print(f"\nstopping: {running} running tasks finish first; press Ctrl-C again to end them now", file=sys.stderr)
+            running = sum(1 for number in self.run.hired if self.run.ledger.held_by(number))
+            words = f"stopping: {running} running tasks finish first; press Ctrl-C again to end them now"
+            print(f"\n{words}", file=sys.stderr)  # noqa: T201 - to who pressed it
             self.stop("interrupted")
         else:
             self.crew.kill_all("interrupted")
@@ -633,8 +768,23 @@ class Coordinator:
             return "; ".join(f"{host}: {why}" for host, why in self.crew.unreachable.items())
         if not self.crew.slots:
             return "the ResourceController has no free slot for this job"
-        return None
+        rests = {host: rest.reason for host, rest in self.crew.health.all_resting(self.now()).items()}
+        return "; ".join(f"{host} rests: {why}" for host, why in rests.items()) or None
 
     def describe(self) -> dict[str, Any]:
         """Everything that is known about the job, for get_job and the monitors."""
-        return describe(self)
+        found: dict[str, Any] = legible(describe(self))
+        return found
+
+
+def may_return(left: dict[str, Any]) -> bool:
+    """Can processors of the life that left this run file still be there? Then their leases are theirs for a while.
+
+    Not if all its keepers were on this machine and are dead, since processors end with their keeper.
+    """
+    keepers = [procs.ProcessIdentity(**one) if one else None for one in left.get("keepers", [None])]
+    return bool(left.get("strangers")) or any(one is None or could_live(one) for one in keepers)
+
+
+def could_live(identity: procs.ProcessIdentity) -> bool:
+    return identity.host != socket.gethostname() or procs.is_alive(identity)

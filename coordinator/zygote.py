@@ -83,6 +83,7 @@ class Zygote:
 
     def _start(self, order: dict[str, Any]) -> None:
         number = order["number"]
+        order["parent"] = os.getpid()
         try:
             pid = self._spawn(order) if procs.thread_count() > 1 else procs.fork(lambda: self._become(order))
             descriptor = procs.open_pidfd(pid)
@@ -135,10 +136,9 @@ def work_as_processor(order: dict[str, Any], board: int, work: Work) -> int:
     """Become processor ``order['number']`` and work until there is no more; the exit status."""
     from coordinator.processor import Processor
 
-    parent = os.getppid()
     os.setsid()
     procs.reset_signals()
-    procs.die_with_parent(parent)
+    procs.die_with_parent(order["parent"])
     log = paths.open_private(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     null = os.open(os.devnull, os.O_RDONLY)
     for descriptor, target in ((null, 0), (log, 1), (log, 2)):
@@ -160,6 +160,7 @@ def work_as_processor(order: dict[str, Any], board: int, work: Work) -> int:
         slot=order["slot"],
         grace_s=order["grace_s"],
         host=order.get("host"),
+        fingerprint=order.get("fingerprint"),
     )
     processor.max_errors_in_a_row = order.get("max_errors_in_a_row", processor.max_errors_in_a_row)
     processor.run_all(work.client, work.setup, work.setup_options, **work.options)
