@@ -1,10 +1,10 @@
 """Give a generator of task IDs and a function that works on one: every core you can reach is busy until all are done.
 
-What lies where: ``script`` (start_client_or_server), ``taskserver`` (Coordinator), ``processor`` (Processor), ``keeper`` and
-``zygote`` (what runs on a host), ``feeder`` (the user's generator), ``resource`` (ResourceController), ``monitor`` (RCMonitor),
-``journal`` and ``history`` (what was done, and how to read it), ``rpc`` (XML-RPC for anybody), ``core`` (decisions, pure),
-``wire`` (HTTP and XML-RPC), ``executors`` (where processors are started), ``commands`` (the command line), ``testing`` (fakes).
-Names below are imported when they are first used, since a Processor's start is what people wait for.
+What lies where: ``script`` (start_client_or_server), ``taskserver`` (Coordinator), ``processor`` (Processor),
+``keeper`` and ``zygote`` (on a host), ``feeder`` (the user's generator), ``resource`` (ResourceController), ``monitor``
+(RCMonitor), ``journal`` and ``history`` (what was done, and how to read it), ``rpc`` (XML-RPC for anybody), ``core``
+(decisions, pure), ``wire`` (HTTP and XML-RPC), ``executors`` (where processors are started), ``commands`` (the command
+line), ``testing`` (fakes). Names below are imported when first used, since people wait for a Processor's start.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from coordinator.history import results
     from coordinator.monitor import CoordinatorMonitor, RCMonitor
     from coordinator.processor import Processor
-    from coordinator.resource import ResourceController
     from coordinator.proxy import XMLRPCClient, get_connection
+    from coordinator.resource import ResourceController
     from coordinator.rpc import XMLRPCServerBase
     from coordinator.script import start_client_or_server
     from coordinator.taskserver import Coordinator

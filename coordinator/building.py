@@ -73,7 +73,15 @@ def open_resource(ask: Ask, host: str, pid: int, resource: str, mode: str = "r")
 
 def _build(ask: Ask, question: dict[str, Any], answer: dict[str, Any]) -> None:
     path, command, lock = answer["path"], answer["command"], answer["lock"]
-    told = {"host": question["host"], "pid": question["pid"], "name": question["name"], "lock": lock, "built": False, "error": "", "size_bytes": 0}
+    told = {
+        "host": question["host"],
+        "pid": question["pid"],
+        "name": question["name"],
+        "lock": lock,
+        "built": False,
+        "error": "",
+        "size_bytes": 0,
+    }
     try:
         with _only_builder(path):
             if question["gone"] or answer.get("rebuild") or not os.path.exists(path):

@@ -18,7 +18,8 @@ def describe(server: Coordinator) -> dict[str, Any]:
     run, ledger, crew = server.run, server.run.ledger, server.crew
     now = server.now()
     state, reason = server.state()
-    running = sum(1 for hired in run.hired.values() if hired.position >= 0)
+    current = {number: run.current(hired, now) for number, hired in run.hired.items()}
+    running = sum(1 for position, _ in current.values() if position >= 0)
     total = ledger.count if ledger.ended else None
     remaining = ledger.count - ledger.settled
     rate = server.rate.per_s
@@ -52,17 +53,28 @@ def describe(server: Coordinator) -> dict[str, Any]:
                 "number": hired.number,
                 "host": hired.host,
                 "pid": hired.pid,
-                "state": "stopped" if hired.frozen else "leaving" if hired.leaving else "waiting" if hired.waiting else "working",
+                "state": "stopped"
+                if hired.frozen
+                else "leaving"
+                if hired.leaving
+                else "waiting"
+                if hired.waiting
+                else "working",
                 "done": hired.done,
                 "failed": hired.failed,
-                "task": run.task_text(hired.position) if 0 <= hired.position < ledger.count else None,
-                "since_s": round(now - hired.since_s, 1) if hired.position >= 0 else None,
+                "task": run.task_text(position) if position >= 0 else None,
+                "since_s": round(now - since_s, 1) if position >= 0 else None,
                 "log": hired.log,
             }
             for hired in sorted(run.hired.values(), key=lambda hired: hired.number)
+            for position, since_s in [current[hired.number]]
         ],
         "hosts": {
-            host: {"slots": slots, "processors": crew.counted().get(host, 0), "reason": crew.unreachable.get(host) or resting(crew, host, now)}
+            host: {
+                "slots": slots,
+                "processors": crew.counted().get(host, 0),
+                "reason": crew.unreachable.get(host) or resting(crew, host, now),
+            }
             for host, slots in crew.slots.items()
         },
         "unreachable": dict(crew.unreachable),

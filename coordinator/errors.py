@@ -171,6 +171,8 @@ class LaunchFailed(CoordinatorError):
     """A process could not be started on a host."""
 
     code = 400
+    #: how far it came, in one word: "reach", "host key", "login", "shell", "python", "path", ...
+    step = ""
 
 
 class ScriptFailed(LaunchFailed):

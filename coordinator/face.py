@@ -1,4 +1,4 @@
-"""What the Coordinator answers over XML-RPC to people, monitors and classic clients, with the manual's names and shapes.
+"""What the Coordinator answers over XML-RPC to people, monitors and classic clients: the manual's names and shapes.
 
 One class, one method per call; the task server dispatches to it and commits afterwards. Processors of our own speak
 ``exchange`` instead and never come here. It never waits and never starts anything itself.
@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from coordinator.core import ids
-from coordinator.errors import BadInput, StateError, UnknownHost, UnknownProcessor, UnservableTaskID
+from coordinator.errors import BadInput, BadParameters, StateError, UnknownHost, UnknownProcessor, UnservableTaskID
+from coordinator.wire.codec import legible
 
 if TYPE_CHECKING:
     from coordinator.taskserver import Coordinator
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 class Face:
     """The remote methods of one Coordinator."""
 
-    xmlrpc_methods: ClassVar[dict[str, int]] = dict.fromkeys(
-        "register_client unregister_client next report_success report_error get_status set_max_clients stop_client "
-        "start_processors get_job stop redo".split(),
-        0,
-    )
+    xmlrpc_methods: ClassVar[dict[str, int]] = {
+        "register_client": 0, "unregister_client": 0, "next": 0, "report_success": 0, "report_error": 0,
+        "get_status": 0, "set_max_clients": 0, "stop_client": 0, "start_processors": 0, "get_job": 0,
+        "stop": 0, "redo": 0,
+    }  # fmt: skip
 
     def __init__(self, server: Coordinator) -> None:
         self._server = server
@@ -33,6 +34,8 @@ class Face:
 
     def register_client(self, host: str, pid: int, logfile: str) -> bool:
         """A processor of any make begins; it holds one task at a time."""
+        if not (isinstance(host, str) and type(pid) is int and isinstance(logfile, str)):
+            raise BadParameters("register_client takes a host's name, a pid and the name of a log file")
         run = self._server.run
         number = run.new_number()
         self._classic[host, pid] = number
@@ -42,7 +45,7 @@ class Face:
 
     def unregister_client(self, host: str, pid: int, message: str) -> bool:
         """It ends; the task that it held goes to others."""
-        number = self._classic.pop((host, pid), None)
+        number = self._classic.pop(_process(host, pid), None)
         self._server.log.info("unregister_client host=%s pid=%s message=%s", host, pid, message)
         if number is not None:
             self._server.run.depart(number, message, None, self._server.now())
@@ -82,15 +85,19 @@ class Face:
     def report_error(self, host: str, pid: int, id: Any, tb_report: str) -> bool:
         """The task held failed; the traceback goes to the log and to the job's errors."""
         self._check_held(host, pid, id)
+        if not isinstance(tb_report, str):
+            raise BadParameters("the traceback is a text")
         last = tb_report.strip().splitlines()[-1] if tb_report.strip() else "Error"
         kind, _, message = last.partition(":")
         error = {"kind": kind.strip(), "message": message.strip(), "traceback": tb_report, "where": ""}
         return self._server.run.classic_report(self._number(host, pid), False, error, self._server.now())
 
     def _number(self, host: str, pid: int) -> int:
-        number = self._classic.get((host, pid))
+        number = self._classic.get(_process(host, pid))
         if number is None or number not in self._server.run.hired:
-            raise UnknownProcessor(f"process {pid} on {host} is not registered: call register_client(host, pid, logfile) first")
+            raise UnknownProcessor(
+                f"process {pid} on {host} is not registered: call register_client(host, pid, logfile) first"
+            )
         return number
 
     def _check_held(self, host: str, pid: int, task_id: Any) -> None:
@@ -118,32 +125,28 @@ class Face:
         server, run = self._server, self._server.run
         now, wall = server.now(), time.time()
         running = [
-            [self._shown_id(h.position), h.host, h.pid, wall - (now - h.since_s)]
+            [self._shown_id(position), h.host, h.pid, wall - (now - since_s)]
             for h in run.hired.values()
-            if h.position >= 0 and self._is_open(h.number, h.position)
+            for position, since_s in [run.current(h, now)]
+            if position >= 0
         ]
-        for (host, pid), number in self._classic.items():
-            running += [[self._shown_id(lease.start), host, pid, wall] for lease in run.ledger.held_by(number)]
         logs = {h.log: [h.host, h.pid, h.number] for h in run.hired.values() if h.log}
         logs |= {h.log: [h.host, False, h.number] for h in run.departed.values() if h.log}
         ledger = run.ledger
         return [
             server.name,
-            str(server.errlog),
+            legible(str(server.errlog)),
             ledger.settled + ledger.leased,
             ledger.done,
             ledger.failed,
-            [[h.host, h.pid, h.done] for h in run.hired.values()],
+            [[legible(h.host), h.pid, h.done] for h in run.hired.values()],
             running,
-            logs,
+            legible(logs),
         ]
 
     def get_job(self) -> dict[str, Any]:
         """Everything that our own tools show, as a dictionary."""
         return self._server.describe()
-
-    def _is_open(self, number: int, position: int) -> bool:
-        return any(position in lease.open for lease in self._server.run.ledger.held_by(number))
 
     def _shown_id(self, position: int) -> Any:
         value = self._server.run.id_of(position)
@@ -153,6 +156,8 @@ class Face:
 
     def set_max_clients(self, n: int) -> bool:
         """Never more than n processors from now on; those above leave when they next ask."""
+        if type(n) is not int or n < 0:
+            raise BadParameters(f"a number of processors from 0 is expected, not {ids.shown(n)}")
         self._server.log.info("set_max_clients %d", n)
         self._server.crew.limit = n
         return True
@@ -167,18 +172,22 @@ class Face:
         raise UnknownProcessor(f"no processor with pid {pid} works on {host} for this job")
 
     def start_processors(self, hosts: list[str]) -> bool:
-        """One more processor on each host of the list, which must be hosts that the ResourceController gave this job."""
+        """One more processor on each host of the list, all of them hosts that the ResourceController gave this job."""
         crew = self._server.crew
+        if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+            raise BadParameters("start_processors takes a list of hosts' names")
         for host in hosts:
             if host not in crew.slots:
-                raise UnknownHost(f"{ids.shown(host)} is not one of this job's hosts ({', '.join(crew.slots) or 'none yet'})")
+                raise UnknownHost(
+                    f"{ids.shown(host)} is not one of this job's hosts ({', '.join(crew.slots) or 'none yet'})"
+                )
         for host in hosts:
             crew.slots[host] += 1
         return True
 
     def stop(self, message: str = "stopped") -> bool:
         """End the job: running tasks finish, nothing new begins; the same command goes on later."""
-        self._server.stop(message)
+        self._server.stop(str(message))
         return True
 
     def redo(self, what: Any) -> int:
@@ -188,19 +197,68 @@ class Face:
         return self._server.redo(what)
 
 
-def uncarriable(value: Any) -> str:
+def _process(host: Any, pid: Any) -> tuple[str, int]:
+    if not isinstance(host, str) or type(pid) is not int:
+        raise BadParameters(
+            f"a processor is told by its host's name and its pid, not by {ids.shown(host)} and {ids.shown(pid)}"
+        )
+    return host, pid
+
+
+class Later:
+    """The calls that the task server answers itself, some in a later turn: here for system.listMethods and its like.
+
+    A note is a JSON text that needs no escaping in XML, and so is its answer.
+    """
+
+    def exchange(self, note: str) -> str:
+        """A processor reports and asks for tasks."""
+        raise NotImplementedError
+
+    def beat(self, note: str) -> str:
+        """A keeper tells which processors of its host live; answered when there is news for it."""
+        raise NotImplementedError
+
+    def join(self, note: str) -> str:
+        """A processor that a person started makes itself known."""
+        raise NotImplementedError
+
+    def await_resource(self, note: str) -> str:
+        """A processor asks where a resource is; answered when it is built, or to be built by the asker."""
+        raise NotImplementedError
+
+    def settle_rule(self, note: str) -> str:
+        """A processor built a resource, or could not."""
+        raise NotImplementedError
+
+    def wait_job(self, seconds: float) -> dict[str, Any]:
+        """The same as get_job, when the job has ended or the time is over."""
+        raise NotImplementedError
+
+
+LATER = ("exchange", "beat", "join", "await_resource", "settle_rule", "wait_job")
+
+
+def uncarriable(value: Any, inside: bool = False) -> str:
     """What in an ID plain XML-RPC cannot carry there and back, in words; empty if nothing."""
-    if value is None or isinstance(value, bool):
+    if value is None or (isinstance(value, bool) and not inside):
         return f"{value}, which stands for something else there"
     if isinstance(value, int):
         return "" if -(1 << 31) <= value < 1 << 31 else "an integer of more than 32 bits"
     if isinstance(value, str):
-        return "" if all(c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff" or c in "\t\n" for c in value) else "control characters"
+        return "" if all(_carried(c) for c in value) else "control characters"
     if isinstance(value, (list, tuple)):
-        return next((reason for item in value if (reason := uncarriable(item))), "")
+        return next((reason for item in value if (reason := uncarriable(item, True))), "")
     if isinstance(value, dict):
-        return next((reason for item in [*value, *value.values()] if (reason := uncarriable(item))), "")
+        return next((reason for item in [*value, *value.values()] if (reason := uncarriable(item, True))), "")
     return ""
+
+
+def _carried(character: str) -> bool:
+    """Does XML 1.0 know it?"""
+    if character < " ":
+        return character in "\t\n"
+    return not "\ud800" <= character <= "\udfff" and character not in "\ufffe\uffff"
 
 
 def plain(value: Any) -> Any:

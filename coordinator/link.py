@@ -14,10 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from coordinator.addresses import Address
 from coordinator.core.exchange import text_of
 from coordinator.errors import ControllerLost, CoordinatorError, NoSuchRule, PeerLost
 from coordinator.resource import ResourceController
-from coordinator.wire.client import Connection
 
 log = logging.getLogger("coordinator.link")
 
@@ -37,7 +37,12 @@ class Link(Protocol):
     def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
         """Register the job, before the loop runs. Raises ControllerLost."""
 
-    def start(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[], dict[str, Any]],
+        hear: Callable[[dict[str, Any]], None],
+    ) -> None:
         """Beat from now on: ``tell()`` says how the job stands, ``hear(plan)`` is called with each new plan."""
 
     def step(self) -> None:
@@ -64,7 +69,12 @@ class EmbeddedLink:
         self._told = told
         return self.controller.beat_job(told)
 
-    def start(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[], dict[str, Any]],
+        hear: Callable[[dict[str, Any]], None],
+    ) -> None:
         self._tell, self._hear = tell, hear
 
     def step(self) -> None:
@@ -106,10 +116,11 @@ class EmbeddedLink:
 
 
 class RemoteLink:
-    """The ResourceController at ``url``, with its token."""
+    """The ResourceController at that address, with its token."""
 
-    def __init__(self, url: str, token: str | None) -> None:
-        self.url, self._token = url, token
+    def __init__(self, address: Address) -> None:
+        self.url, self._address = address.url, address
+        self._line = address.connect(WAIT_S + 30.0)  # of the beats, one after another
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._questions: set[asyncio.Task[None]] = set()
@@ -121,19 +132,21 @@ class RemoteLink:
 
     def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
         self._told = told
-        connection = Connection(self.url, self._token, timeout_s=10.0)
+        connection = self._address.connect(10.0)
         try:
             plan: dict[str, Any] = json.loads(connection.note("beat_job", text_of({**told, "wait_s": 0.0})))
         except PeerLost as error:
-            raise ControllerLost(
-                f"no ResourceController answers at {self.url} ({error.message}). Start one with "
-                f"`coordinator --rc=NAME`, name another with --rc_url=URL, or run on this machine alone with --local."
-            ) from error
+            raise ControllerLost(nobody_words(self.url, error)) from error
         finally:
             connection.close()
         return plan
 
-    def start(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[], dict[str, Any]],
+        hear: Callable[[dict[str, Any]], None],
+    ) -> None:
         self._loop = loop
         self._task = loop.create_task(self._beat(tell, hear))
 
@@ -146,7 +159,11 @@ class RemoteLink:
                 plan = await self._note("beat_job", {**self._told, "wait_s": WAIT_S})
             except CoordinatorError as error:
                 if self.away is None:
-                    log.warning("resource controller away url=%s reason=%s; the job goes on and does not grow", self.url, error.message)
+                    log.warning(
+                        "resource controller away url=%s reason=%s; the job goes on and does not grow",
+                        self.url,
+                        error.message,
+                    )
                 self.away = error.message
                 await asyncio.sleep(RETRY_S)  # it is gone: nothing else will tell us that it is back
                 continue
@@ -162,7 +179,10 @@ class RemoteLink:
         return await self._loop.run_in_executor(pool, self._exchange, method, told)
 
     def _exchange(self, method: str, told: dict[str, Any]) -> dict[str, Any]:
-        connection = Connection(self.url, self._token, timeout_s=float(told.get("wait_s", 0.0)) + 30.0)
+        if method == "beat_job":
+            beaten: dict[str, Any] = json.loads(self._line.note(method, text_of(told)))
+            return beaten
+        connection = self._address.connect(float(told.get("wait_s", 0.0)) + 30.0)
         try:
             answer: dict[str, Any] = json.loads(connection.note(method, text_of(told)))
         finally:
@@ -174,7 +194,9 @@ class RemoteLink:
 
     def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
         def lost(error: PeerLost) -> ControllerLost:
-            return ControllerLost(f"the ResourceController at {self.url} cannot be asked for resources: {error.message}")
+            return ControllerLost(
+                f"the ResourceController at {self.url} cannot be asked for resources: {error.message}"
+            )
 
         if self._loop is None:  # before the job is served there is nobody to keep waiting
             try:
@@ -203,7 +225,7 @@ class RemoteLink:
             self._task.cancel()
         self._patient.shutdown(wait=False, cancel_futures=True)
         self._prompt.shutdown(wait=False, cancel_futures=True)
-        connection = Connection(self.url, self._token, timeout_s=5.0)
+        connection = self._address.connect(5.0)
         try:
             connection.call("unregister_coordinator", self._told.get("name", ""), self._told.get("url", ""), message)
         except CoordinatorError as error:
@@ -219,7 +241,12 @@ class OwnRules:
         self._link, self._own, self._names = link, EmbeddedLink(own), names
         self.first = link.first
 
-    def start(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[], dict[str, Any]],
+        hear: Callable[[dict[str, Any]], None],
+    ) -> None:
         own = self._own.controller
 
         def tell_both() -> dict[str, Any]:
@@ -243,6 +270,13 @@ class OwnRules:
         self._own.controller.close()
 
 
+def nobody_words(url: str, error: PeerLost) -> str:
+    return (
+        f"no ResourceController answers at {url} ({error.message}). Start one with `coordinator --rc=NAME`, name "
+        f"another with --rc_url=URL, or run on this machine alone with --local."
+    )
+
+
 def check_resources(link: Link, names: list[str]) -> None:
     """Every resource of a job needs a rule or a built file. Raises NoSuchRule that names the missing ones."""
     missing: list[str] = []
@@ -262,6 +296,6 @@ def missing_words(missing: list[str]) -> str:
     first = missing[0]
     return (
         f"no rule and no file for the resource{'s' if len(missing) > 1 else ''} {', '.join(missing)}: set one with "
-        f"coordinator.RCMonitor().setrule({first!r}, (path, 'command that makes %s')), or give the script's third argument "
-        f"as a dictionary {{{first!r}: (path, command)}}"
+        f"coordinator.RCMonitor().setrule({first!r}, (path, 'command that makes %s')), or give the script's third "
+        f"argument as a dictionary {{{first!r}: (path, command)}}"
     )

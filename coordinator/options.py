@@ -61,9 +61,23 @@ class Option:
 
 
 OURS: tuple[Option, ...] = (
-    Option("local", count, None, "run in the foreground on N cores of this machine (all of them without a number)", "0", "N"),
+    Option(
+        "local",
+        count,
+        None,
+        "run in the foreground on N cores of this machine (all of them without a number)",
+        "0",
+        "N",
+    ),
     Option("port", port, None, "the port to serve at; a free one from 8888 up unless given", metavar="PORT"),
-    Option("host", str, None, "the address to serve at; every interface unless given (--local: 127.0.0.1)", metavar="ADDRESS"),
+    Option(
+        "host",
+        str,
+        None,
+        "the address to serve at; every interface unless given (--local: 127.0.0.1)",
+        metavar="ADDRESS",
+    ),
+    Option("no_tls", flag, False, "plain HTTP for other machines too, on a network that you trust", "yes", "yes|no"),
     Option("priority", positive, 1.0, "share of the processors among jobs that run at the same time", metavar="NUMBER"),
     Option("rc_url", str, None, "the ResourceController; http://THISHOST:5000 unless given", metavar="URL"),
     Option("errlog", str, None, "the log; NAME.log unless given", metavar="FILE"),
@@ -73,8 +87,16 @@ OURS: tuple[Option, ...] = (
     Option("max_errors_in_a_row", count, 10, "a processor leaves after so many failed tasks in a row", metavar="N"),
     Option("retries", count, 0, "try a failed task so many times more, at growing intervals", metavar="N"),
     Option("time_limit", positive, None, "end a task that runs longer, in seconds", metavar="SECONDS"),
-    Option("lease", positive, TERM_S, "seconds after which the tasks of a silent processor go to others", metavar="SECONDS"),
-    Option("grace", positive, None, f"seconds that processors wait for a lost Coordinator ({GRACE_S:.0f}; --local: 60)", metavar="SECONDS"),
+    Option(
+        "lease", positive, TERM_S, "seconds after which the tasks of a silent processor go to others", metavar="SECONDS"
+    ),
+    Option(
+        "grace",
+        positive,
+        None,
+        f"seconds that processors wait for a lost Coordinator ({GRACE_S:.0f}; --local: 60)",
+        metavar="SECONDS",
+    ),
     Option("foreground", flag, False, "do not detach from the terminal", "yes", "yes|no"),
 )
 
@@ -97,10 +119,14 @@ def read(argv: Sequence[str], functions: Sequence[tuple[Callable[..., Any], int]
 
     ``functions``: the user's, each with how many of its first parameters are not options (the server, the task's ID).
     """
-    takers = {name: parameter for function, skip in functions for name, parameter in user_parameters(function, skip).items()}
+    takers = {
+        name: parameter for function, skip in functions for name, parameter in user_parameters(function, skip).items()
+    }
     takes_all = any(takes_everything(function) for function, _ in functions)
     parser = _parser(prog, [function for function, _ in functions], takers)
-    argv, literal = (list(argv[: argv.index("--")]), list(argv[argv.index("--") + 1 :])) if "--" in argv else (list(argv), [])
+    argv, literal = (
+        (list(argv[: argv.index("--")]), list(argv[argv.index("--") + 1 :])) if "--" in argv else (list(argv), [])
+    )
     if "--help" in argv or "-h" in argv:
         parser.print_help()
         sys.exit(0)
@@ -137,10 +163,19 @@ def read(argv: Sequence[str], functions: Sequence[tuple[Callable[..., Any], int]
             raise BadOption(_unknown(key, [*ours, *takers]))
     if len(names) != 1 and line.url is None:
         parser.print_usage(sys.stderr)
-        wrong = "the NAME of the job is missing" if not names else f"one NAME expected, got {len(names)}: {' '.join(names)}"
+        wrong = (
+            "the NAME of the job is missing" if not names else f"one NAME expected, got {len(names)}: {' '.join(names)}"
+        )
         print(f"{prog}: {wrong}", file=sys.stderr)  # noqa: T201 - this is the command line's own voice
         sys.exit(2)
     line.name = names[0] if names else ""
+    for function, skip in functions:
+        for name, parameter in user_parameters(function, skip).items():
+            if parameter.default is inspect.Parameter.empty and name not in line.users:
+                if name not in ours:
+                    whose = getattr(function, "__name__", function)
+                    raise BadOption(f"--{name} is missing: your function {whose} has no default for it")
+                line.users[name] = line.ours[name]
     return line
 
 
@@ -194,7 +229,16 @@ def _user_value(name: str, parameter: inspect.Parameter, given: str | None, word
 
 def option_type(parameter: inspect.Parameter) -> Callable[[str], Any]:
     """What converts the text of an option: the annotation if it is int, float, bool or str, else the default's type."""
-    by_name: dict[Any, Callable[[str], Any]] = {int: int, float: float, bool: bool, str: str, "int": int, "float": float, "bool": bool, "str": str}
+    by_name: dict[Any, Callable[[str], Any]] = {
+        int: int,
+        float: float,
+        bool: bool,
+        str: str,
+        "int": int,
+        "float": float,
+        "bool": bool,
+        "str": str,
+    }
     annotation = parameter.annotation
     if isinstance(annotation, str):
         annotation = annotation.replace(" ", "").removesuffix("|None")
@@ -220,21 +264,38 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"there is no option --{name}, and neither your client nor your server function takes it; {hint}"
 
 
-def _parser(prog: str, functions: list[Callable[..., Any]], takers: dict[str, inspect.Parameter]) -> argparse.ArgumentParser:
+def _parser(
+    prog: str, functions: list[Callable[..., Any]], takers: dict[str, inspect.Parameter]
+) -> argparse.ArgumentParser:
     about = "\n\n".join(f"{getattr(f, '__name__', f)}: {inspect.cleandoc(f.__doc__)}" for f in functions if f.__doc__)
     parser = argparse.ArgumentParser(
-        prog=os.path.basename(prog), usage=f"{os.path.basename(prog)} NAME [--local[=N]] [options] [--your_option=value ...]",
+        prog=os.path.basename(prog),
+        usage=f"{os.path.basename(prog)} NAME [--local[=N]] [options] [--your_option=value ...]",
         description=about or None, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("NAME", help="names the job, its journal NAME.journal and its files NAME.success, .error, .results, .log")
+    parser.add_argument(
+        "NAME", help="names the job, its journal NAME.journal and its files NAME.success, .error, .results, .log"
+    )
     group = parser.add_argument_group("your functions' options")
+    ours = {option.name for option in OURS}
     for name, parameter in takers.items():
+        if name in ours:
+            continue  # listed below; functions that name it get it
         default = parameter.default
         shown = "required" if default is inspect.Parameter.empty else f"default {default!r}"
         kind = getattr(option_type(parameter), "__name__", "str")
         group.add_argument(f"--{name}", metavar=kind.upper(), help=shown.replace("%", "%%"))
     group = parser.add_argument_group("options of coordinator")
     for option in OURS:
-        default = f" (default {option.default:g})" if isinstance(option.default, (int, float)) and option.default not in (False,) else ""
-        group.add_argument(f"--{option.name}", metavar=option.metavar, help=(option.help + default).replace("%", "%%"), nargs="?" if option.alone else None)
+        default = (
+            f" (default {option.default:g})"
+            if isinstance(option.default, (int, float)) and option.default not in (False,)
+            else ""
+        )
+        group.add_argument(
+            f"--{option.name}",
+            metavar=option.metavar,
+            help=(option.help + default).replace("%", "%%"),
+            nargs="?" if option.alone else None,
+        )
     return parser

@@ -86,8 +86,9 @@ class Printer:
 
     def _stalled(self, error: OSError) -> JournalStalled:
         self.close()
+        which = error.filename or f"{self.base}.success, .error and .results"
         return JournalStalled(
-            f"{self.base}.success, .error and .results cannot be written: {error.strerror or error}."
+            f"{which} cannot be written: {error.strerror or error}."
             " Nothing is lost: they are printed from the journal once there is room"
         )
 

@@ -31,7 +31,7 @@ from coordinator.errors import (
     UnknownRun,
     WrongYield,
 )
-from coordinator.hand import Block, Hand, now
+from coordinator.hand import REPORT_BYTES, Block, Hand, Line, now
 from coordinator.wire.client import Connection
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ class Processor:
     """Works on the tasks of one Coordinator.
 
     ``url``: the Coordinator's address; ``logfile``: where this process writes (only named, not opened); the other
-    arguments come from the keeper. Iterating over it gives task IDs; the usual way is :meth:`run_all`.
+    arguments come from the keeper, or from a test (``line``). Iterating over it gives task IDs; the usual way is
+    :meth:`run_all`.
     """
 
     max_errors_in_a_row = 10
@@ -69,20 +70,23 @@ class Processor:
         slot: int = 0,
         grace_s: float = GRACE_S,
         host: str | None = None,
+        fingerprint: str | None = None,
+        line: Line | None = None,
         **kwargs: Any,
     ) -> None:
         self.url, self.rc_url, self.logfile = url, rc_url, logfile
         # The name that the farm knows this host by, so that locks, logs and monitors name one host.
         self.host, self.pid = host or socket.gethostname(), os.getpid()
         self.user_options = kwargs
-        self._token = token
-        self._connection = Connection(url, token, timeout_s=60.0)
+        self._token, self._fingerprint = token, fingerprint
+        self._connection = Connection(url, token, timeout_s=60.0, fingerprint=fingerprint)
         if number is None or run is None:
             run, number = self._join()
         self.run, self.number = run, number
         self._board, self._slot = board, slot
         who = {"host": self.host, "pid": self.pid, "log": logfile or "", "kept": board is not None}
-        self._hand = Hand(self._connection, run, number, f"{self.pid}.{time.time_ns():x}", who, grace_s)
+        self._line = line or self._connection
+        self._hand = Hand(self._line, run, number, f"{self.pid}.{time.time_ns():x}", who, grace_s)
         self._block: Block | None = None
         self._id: Any = None
         self._taken = False
@@ -111,6 +115,7 @@ class Processor:
         if self._block is None or not self._taken:
             raise BadInput("server.result() was called outside a task: call it between taking an ID and yielding it")
         self._block.result(ids.encode_result(value))
+        self._weigh(self._block)
 
     @property
     def lease(self) -> int:
@@ -199,13 +204,17 @@ class Processor:
         """Hand in what is done, give back the rest and say goodbye."""
         self._settle_position()
         self._hand.goodbye(message, setup_error)
-        self._connection.close()
+        self._line.close()
         print(f"processor {self.number}: {message}", flush=True)
 
     # --- inside -------------------------------------------------------------------------------------
 
     def _work(
-        self, client: Callable[..., Any], setup: Callable[..., Any] | None, setup_options: dict[str, Any], options: dict[str, Any]
+        self,
+        client: Callable[..., Any],
+        setup: Callable[..., Any] | None,
+        setup_options: dict[str, Any],
+        options: dict[str, Any],
     ) -> tuple[str, dict[str, Any] | None]:
         if is_generator_client(client):
             run_once = self._generator_run(client, options)
@@ -218,17 +227,22 @@ class Processor:
                 run_once()
             except (CoordinatorLost, UnknownRun):
                 raise
-            except (Exception, SystemExit) as raised:  # the boundary to the user's code: whatever it raises is its task's
+            except (Exception, SystemExit) as raised:  # noqa: BLE001 - the user's code: what it raises is its task's
                 error = raised
             if error is not None and self._taken:
                 self._fail(error)
             elif error is not None:
                 traceback.print_exception(error)
-                return "run_all initialization error", error_of(error)
+                if begun == self._begun:
+                    return "run_all initialization error", error_of(error)
+                # Else it came after a yield, between two tasks: it is no task's, and the next ID gets a new call.
             elif self._taken:
-                self._fail(MissingYield(
-                    f"the client function returned without yielding {ids.shown(self._id)}: yield each ID when its work is done"
-                ))
+                self._fail(
+                    MissingYield(
+                        f"the client function returned without yielding {ids.shown(self._id)}: "
+                        f"yield each ID when its work is done"
+                    )
+                )
             if self._errors_in_a_row >= self.max_errors_in_a_row:
                 return f"run_all too many errors ({self._errors_in_a_row} in a row)", None
             if self._hand.over is not None and self._block is None:
@@ -306,10 +320,12 @@ class Processor:
                 self._begun += 1
                 yield task_id
                 if self._taken:
-                    self._fail(MissingYield(
-                        f"the client function took the next ID without yielding {ids.shown(task_id)}: "
-                        f"yield each ID when its work is done"
-                    ))
+                    self._fail(
+                        MissingYield(
+                            f"the client function took the next ID without yielding {ids.shown(task_id)}: "
+                            f"yield each ID when its work is done"
+                        )
+                    )
                 elif self._id is not _NOTHING:
                     self._id = _NOTHING
                     self._errors_in_a_row = 0
@@ -329,7 +345,9 @@ class Processor:
             self._taken = False
             return
         if not self._taken:
-            raise WrongYield(f"the client function yielded {ids.shown(yielded)} while it had no task: yield each ID once")
+            raise WrongYield(
+                f"the client function yielded {ids.shown(yielded)} while it had no task: yield each ID once"
+            )
         raise WrongYield(
             f"the client function yielded {ids.shown(yielded)}, but the ID it was given is {ids.shown(self._id)}: "
             f"yield the ID itself when its work is done"
@@ -341,9 +359,15 @@ class Processor:
         traceback.print_exception(type(error), error, users_traceback(error), limit=self.max_tb)
         sys.stderr.flush()
         block.failed(error_of(error))
+        self._weigh(block)
         self._taken = False
         self._errors_in_a_row += 1
         self._settle_position()
+
+    def _weigh(self, block: Block) -> None:
+        """What was reported at the end of the block might be too much for one message: report before the next task."""
+        if block.weight > REPORT_BYTES:
+            self._hand.good_until = 0.0
 
     def _look_out(self) -> None:
         quiet_s = LOOKOUT_S
@@ -360,12 +384,14 @@ class Processor:
     def _join(self) -> tuple[str, int]:
         import json
 
-        told = json.loads(self._connection.note("join", json.dumps({"host": self.host, "pid": self.pid, "log": self.logfile or ""})))
+        told = json.loads(
+            self._connection.note("join", json.dumps({"host": self.host, "pid": self.pid, "log": self.logfile or ""}))
+        )
         return told["run"], told["number"]
 
     def _side_connection(self) -> Connection:
         """A connection beside the hand's own, for calls that may wait."""
-        return Connection(self.url, self._token, timeout_s=120.0)
+        return Connection(self.url, self._token, timeout_s=120.0, fingerprint=self._fingerprint)
 
     def _side_call(self, method: str, question: dict[str, Any]) -> dict[str, Any]:
         import json

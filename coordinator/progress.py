@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from coordinator.core import ids
+from coordinator.tables import visible
 
 if TYPE_CHECKING:
     from coordinator.taskserver import Coordinator, Outcome
@@ -50,7 +51,7 @@ class Progress:
             self._draw(job)
             self._bar.stop()
         for line in summary(job, outcome):
-            print(line, file=sys.stderr)
+            print(visible(line), file=sys.stderr)
 
     def _draw(self, job: Coordinator) -> None:
         if self._bar is None:
@@ -119,6 +120,7 @@ def summary(job: Coordinator, outcome: Outcome) -> list[str]:
         first = ", ".join(ids.to_line(job.run.task_text(position)) for position in group.first[:3])
         lines.append(f"  {group.count:,} x {group.kind}: {message}{where}, first: {first}")
     if outcome.reason:
+        lines += job.run.reason_traceback.splitlines()
         lines.append(f"{name}: {outcome.reason}")
     if outcome.failed:
         lines.append(f"see `coordinator errors {name}`; the same command tries the failed tasks again")

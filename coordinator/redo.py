@@ -1,6 +1,7 @@
 """Which settled tasks become TODO again: the failed ones, all, or those of certain IDs.
 
-The Coordinator calls it for a running job, the command for one that has ended. It reads the journal and changes nothing.
+The Coordinator calls it for a running job, the command for one that has ended. It reads the journal and changes
+nothing.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The same script is the Coordinator (``python script.py NAME``), the Coordinator in the foreground (``--local``), a
 Processor started by hand (``--url=...``), and, started by a keeper or a Coordinator, a zygote, a Processor or a feeder.
-It defines nothing and decides nothing about tasks; a process that is not the foreground Coordinator never returns from it.
+It defines nothing and decides nothing about tasks; a process that is not the foreground Coordinator never returns
+from it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from coordinator import options, procs
-from coordinator.errors import BadOption, CoordinatorError, NotAGenerator
+from coordinator.errors import BadOption, ControllerLost, CoordinatorError, NotAGenerator, PeerLost, StateError
 from coordinator.processor import Processor, is_generator_client
 from coordinator.zygote import ROLE, Work, Zygote, work_as_processor
 
@@ -38,19 +39,22 @@ def start_client_or_server(
 ) -> Outcome | None:
     """Run this script as a Coordinator or as a Processor, as the command line says.
 
-    ``client``: a generator function ``f(server, **options)`` that loops over ``server`` and yields each ID when its work is
-    done, or a plain function ``f(task_id, **options)`` whose value, if not None, is the result. ``server``: a generator
-    function ``f(**options)`` of task IDs. ``resources``: names of resources, or ``{name: (path, command)}``. ``setup``: called
-    once in each Processor before a plain function; what it returns is the function's parameter ``setup``.
+    ``client``: a generator function ``f(server, **options)`` that loops over ``server`` and yields each ID when its
+    work is done, or a plain function ``f(task_id, **options)`` whose value, if not None, is the result. ``server``: a
+    generator function ``f(**options)`` of task IDs. ``resources``: names of resources, or ``{name: (path, command)}``.
+    ``setup``: called once in each Processor before a plain function; what it returns is the function's parameter
+    ``setup``.
 
-    Returns the outcome of a job that ran in the foreground, None after a job was started in the background. Ends the process
-    on bad options, and with the job's exit status when not everything was done, unless ``exit`` is false.
+    Returns the outcome of a job that ran in the foreground, None after a job was started in the background. Ends the
+    process on bad options, and with the job's exit status when not everything was done, unless ``exit`` is false.
     """
     script = script or sys.argv[0]
     try:
         check_functions(client, server)
         line = options.read(sys.argv[1:], _takers(client, server, setup), sys.argv[0])
-        work = Work(client, setup, options.taken_by(client, line.users), options.taken_by(setup, line.users) if setup else {})
+        work = Work(
+            client, setup, options.taken_by(client, line.users), options.taken_by(setup, line.users) if setup else {}
+        )
 
         def make() -> Iterable[Any]:
             return server(**options.taken_by(server, line.users))
@@ -65,7 +69,8 @@ def start_client_or_server(
         ours = dict(line.ours)
         foreground = ours.pop("foreground")
         if ours["local"] is None and not foreground and DAEMON not in os.environ:
-            return _start_daemon(line)
+            _start_daemon(line)
+            return None
         outcome = _coordinate(line.name, script, make, resources, work, ours, line.users)
         if exit and not outcome.ok:
             sys.exit(outcome.exit_status)
@@ -73,20 +78,32 @@ def start_client_or_server(
     except BadOption as error:
         print(f"{sys.argv[0]}: {error.message}", file=sys.stderr)
         sys.exit(2)
-    except CoordinatorError as error:
-        if DAEMON in os.environ and procs.report_failed(error):
+    except (CoordinatorError, OSError) as raised:
+        problem = raised if isinstance(raised, CoordinatorError) else StateError(_refused(raised))
+        if DAEMON in os.environ and procs.report_failed(problem):
             sys.exit(1)
-        print(f"{sys.argv[0]}: {error.message}", file=sys.stderr)
+        print(f"{sys.argv[0]}: {problem.message}", file=sys.stderr)
         sys.exit(1)
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused: a file of the job's, since the user's code runs in other processes."""
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
 
 
 def check_functions(client: Callable[..., Any], server: Callable[..., Any]) -> None:
     """Raises NotAGenerator for what can be known before anything runs."""
-    if is_generator_client(client) and not inspect.isgeneratorfunction(client) and inspect.isfunction(client) and not _returns(client):
+    if (
+        is_generator_client(client)
+        and not inspect.isgeneratorfunction(client)
+        and inspect.isfunction(client)
+        and not _returns(client)
+    ):
+        first = next(iter(inspect.signature(client).parameters))
         raise NotAGenerator(
-            f"{client.__name__}({next(iter(inspect.signature(client).parameters))}, ...) has no `yield`: a client function that takes "
-            f"the server must be a generator, with `yield task_id` after the work on each ID. (A plain function of one ID works "
-            f"too: name its first parameter something else than `server`.)"
+            f"{client.__name__}({first}, ...) has no `yield`: a client function that takes the server must be a "
+            f"generator, with `yield task_id` after the work on each ID. (A plain function of one ID works too: name "
+            f"its first parameter something else than `server`.)"
         )
 
 
@@ -98,7 +115,9 @@ def _returns(function: Callable[..., Any]) -> bool:
     return any(step.opname == "RETURN_VALUE" and before.opname != "LOAD_CONST" for before, step in pairwise(steps))
 
 
-def _takers(client: Callable[..., Any], server: Callable[..., Any], setup: Callable[..., Any] | None) -> list[tuple[Callable[..., Any], int]]:
+def _takers(
+    client: Callable[..., Any], server: Callable[..., Any], setup: Callable[..., Any] | None
+) -> list[tuple[Callable[..., Any], int]]:
     takers = [(client, 1), (server, 0)]
     if setup is not None:
         takers.append((setup, 1))
@@ -109,13 +128,22 @@ def _takers(client: Callable[..., Any], server: Callable[..., Any], setup: Calla
 
 
 def _coordinate(
-    name: str, script: str, make: Callable[[], Iterable[Any]], resources: Any, work: Work, ours: dict[str, Any], users: dict[str, Any]
+    name: str,
+    script: str,
+    make: Callable[[], Iterable[Any]],
+    resources: Any,
+    work: Work,
+    ours: dict[str, Any],
+    users: dict[str, Any],
 ) -> Outcome:
     from coordinator.taskserver import Coordinator
 
-    job = Coordinator(name, script, make, resources, work=work, **{k: v for k, v in ours.items() if k in OURS_FOR_COORDINATOR}, **{})
+    job = Coordinator(
+        name, script, make, resources, work=work, **{k: v for k, v in ours.items() if k in OURS_FOR_COORDINATOR}, **{}
+    )
     job.user_options = users
     if DAEMON in os.environ:
+
         def announce(told: dict[str, Any]) -> None:
             from coordinator import paths
 
@@ -140,13 +168,25 @@ OURS_FOR_COORDINATOR = frozenset(option.name for option in options.OURS) - {"for
 def _start_daemon(line: options.CommandLine) -> None:
     """Start this script anew in the background and tell where it serves, or why it does not."""
     from coordinator import paths
+    from coordinator.addresses import remember, without_token
     from coordinator.keeper import script_argv
 
     name = paths.check_name(line.name)
     log = line.ours["errlog"] or f"{name}.log"
-    told = procs.start_daemon(script_argv(), {**os.environ, DAEMON: "1"}, log)
+    argv, url = script_argv(), line.ours["rc_url"]
+    if url:
+        try:
+            argv = [word.replace(url, remember(url)) for word in argv]
+        except PeerLost as error:
+            from coordinator.link import nobody_words
+
+            raise ControllerLost(nobody_words(without_token(url), error)) from error
+    told = procs.start_daemon(argv, {**os.environ, DAEMON: "1"}, log)
     print(f"{name}: serving at {told['url']}, pid {told['pid']}, log {told['log']}")
-    print(f"watch it with `coordinator status {name}`, wait for it with `coordinator wait {name}`, end it with `coordinator stop {name}`")
+    print(
+        f"watch it with `coordinator status {name}`, wait for it with `coordinator wait {name}`, "
+        f"end it with `coordinator stop {name}`"
+    )
 
 
 # --- the other roles ----------------------------------------------------------------------------------
@@ -173,9 +213,11 @@ def _play(role: str, work: Work, make: Callable[[], Iterable[Any]]) -> int:
 
 
 def _work_by_hand(line: options.CommandLine, work: Work) -> int:
-    from coordinator.addresses import token_of
+    from coordinator.addresses import known_address
 
     assert line.url is not None
-    processor = Processor(line.url, line.ours.get("rc_url"), line.logfile or False, token=token_of(line.url))
+    server = known_address(line.url)
+    processor = Processor(
+        server.url, line.ours.get("rc_url"), line.logfile or False, token=server.token, fingerprint=server.fingerprint
+    )
     return 0 if processor.run_all(work.client, work.setup, work.setup_options, **work.options) == "run_all done" else 1
-

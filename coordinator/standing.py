@@ -48,7 +48,13 @@ def look(place: Place) -> Standing:
     """Ask the Coordinator, or read the journal if none answers. CoordinatorLost if neither can be done."""
     lost: CoordinatorLost | NotAuthorised | None = None
     if place.url is not None:
-        remote = job_remote(place.url, token=place.run.get("token"), fallback=place.fallback, timeout_s=ASK_TIMEOUT_S)
+        remote = job_remote(
+            place.url,
+            token=place.run.get("token"),
+            fallback=place.fallback,
+            fingerprint=place.fingerprint,
+            timeout_s=ASK_TIMEOUT_S,
+        )
         try:
             job = remote.call("get_job")
         except (CoordinatorLost, NotAuthorised) as problem:
@@ -120,7 +126,8 @@ def _state(place: Place, state: State, lost: CoordinatorError | None) -> tuple[s
     """The word for a job whose Coordinator does not answer, and the reason."""
     if place.run and lost is not None:
         word, reason = _process(place, lost)
-        if word != "killed" or state.closed is None:
+        # A process that has closed its journal is about to end, whatever its run file still says.
+        if state.closed is None:
             return word, reason
     if state.closed is None:
         return "killed", None

@@ -26,6 +26,7 @@ _COMMANDS = {
     "status": ("job", "status", "What a job has done, runs and waits for; without JOB, all jobs."),
     "jobs": ("job", "jobs", "The jobs of a ResourceController and of this directory."),
     "hosts": ("farm", "hosts", "The hosts of a ResourceController, their load and state."),
+    "users": ("users", "users", "Who may use a ResourceController: add, list, remove."),
     "rules": ("farm", "rules", "Rules, built resources and locks of a ResourceController."),
     "errors": ("record", "errors", "What failed in a job, grouped, with tracebacks."),
     "results": ("record", "results", "The results of a job, one task a line."),

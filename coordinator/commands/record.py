@@ -281,7 +281,9 @@ def redo(job: str, ids: tuple[str, ...], failed: bool, everything: bool, as_json
     what = "failed" if failed else "all" if everything else [_typed(one) for one in ids]
     if standing.remote is not None:
         # As texts, since plain XML-RPC would turn a tuple into a list.
-        count = int(standing.remote.call("redo", {"texts": [encode(one) for one in what]} if isinstance(what, list) else what))
+        count = int(
+            standing.remote.call("redo", {"texts": [encode(one) for one in what]} if isinstance(what, list) else what)
+        )
         hint = "the job does them now"
     else:
         count = redo_on_disk(standing.place, what)

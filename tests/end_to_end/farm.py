@@ -6,11 +6,13 @@ The tests beside this file use it. Everything happens in the test's own director
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -28,15 +30,14 @@ HANG_S = 50.0
 #: between two looks at something that another process does and cannot tell
 LOOK_S = 0.02
 
+_NUMBERS = itertools.count()
+
 _ENTRY = """
 
 if __name__ == "__main__":
-    import sys
-
     import coordinator
 
-    outcome = coordinator.start_client_or_server({call}, __file__)
-    sys.exit(outcome.exit_status if outcome else 0)
+    coordinator.start_client_or_server({call})
 """
 
 
@@ -92,7 +93,12 @@ class Running:
 
     def __init__(self, directory: Path, words: list[str], name: str) -> None:
         self.directory, self.name = directory, name
-        self._out, self._err = (open(directory / f"terminal.{part}", "w+b") for part in ("out", "err"))  # noqa: SIM115
+        # Beside the directory: a disk that is full, or looked at by the test, is the job's.
+        number = next(_NUMBERS)
+        self._terminal = [
+            Path(tempfile.gettempdir(), f"terminal.{os.getpid()}.{number}.{part}") for part in ("out", "err")
+        ]
+        self._out, self._err = (open(path, "wb") for path in self._terminal)  # noqa: SIM115
         self.process = subprocess.Popen(
             words, cwd=directory, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err, start_new_session=True
         )
@@ -113,7 +119,7 @@ class Running:
 
     @property
     def err(self) -> str:
-        return (self.directory / "terminal.err").read_text(encoding="utf-8", errors="replace")
+        return self._terminal[1].read_text(encoding="utf-8", errors="replace")
 
     def wait(self) -> Ended:
         """The end of the command; fails the test if it does not come."""
@@ -121,7 +127,7 @@ class Running:
             status = self.process.wait(HANG_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it hangs; so far it said:\n{self.err}\nlog:\n{self.log()}") from None
-        out = (self.directory / "terminal.out").read_text(encoding="utf-8", errors="replace")
+        out = self._terminal[0].read_text(encoding="utf-8", errors="replace")
         return Ended(status, out, self.err, self.directory, self.name)
 
     def log(self) -> str:
@@ -142,13 +148,18 @@ class Running:
         self.process.send_signal(signal.SIGINT)
 
     def run_file(self) -> dict[str, Any]:
-        """NAME.run, as soon as it is there."""
+        """NAME.run, as soon as this process has written it."""
         path = self.directory / f"{self.name}.run"
-        return dict(json.loads(self.until(lambda: path.exists() and path.read_text(), f"published {path.name}")))
+
+        def ours() -> dict[str, Any] | None:
+            told = json.loads(path.read_text()) if path.exists() else {}
+            return dict(told) if told.get("pid") == self.process.pid else None
+
+        return dict(self.until(ours, f"published {path.name}"))
 
     def connection(self) -> Connection:
         told = self.run_file()
-        return Connection(told["url"], told["token"], timeout_s=HANG_S)
+        return Connection(told["url"], told["token"], timeout_s=HANG_S, fingerprint=told.get("fingerprint"))
 
     def url(self) -> str:
         """The Coordinator's address with its token, as any XML-RPC client takes it."""
@@ -173,8 +184,8 @@ class Farm:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def script(self, body: str, call: str = "client, server, []", name: str = "script.py") -> Path:
-        """Write a script of ``body`` that calls start_client_or_server(``call``, __file__).
+    def script(self, body: str, call: str = "client, server, [], __file__", name: str = "script.py") -> Path:
+        """Write a script of ``body`` that calls start_client_or_server(``call``).
 
         In ``body``, ``note(text)`` adds a line to what :func:`seen` gives, ``wait_for(name)`` waits for a file of the
         test's directory and ``touch(name)`` makes one.
@@ -202,7 +213,7 @@ class Farm:
         (self.directory / name).touch()
 
 
-_TOOLS = '''\
+_TOOLS = """\
 import os, pathlib, time
 
 HERE = {directory!r}
@@ -223,7 +234,7 @@ def touch(name):
     pathlib.Path(HERE, name).touch()
 
 
-'''
+"""
 
 
 def seen(directory: Path) -> list[str]:

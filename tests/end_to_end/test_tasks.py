@@ -13,7 +13,7 @@ from tests.end_to_end.farm import Farm, exactly
 
 ALL_KINDS = [
     1, True, 1.0, "1", (1,), [1], b"1", None, 0, False, 0.0, -0.0, "", b"", (), [], {}, "None", "true", "[1]", '"1"',
-    2**31, 2**63 - 1, -(2**63), 2**70, 1e300, 5e-324, "unicode: \u00e4 \u6f22 \U0001f600", "two\nlines\n", "\r\t\0\x7f ",
+    2**31, 2**63 - 1, -(2**63), 2**70, 1e300, 5e-324, "unicode: \u00e4\u6f22\U0001f600", "two\nlines\n", "\r\t\0\x7f ",
     os.fsdecode(b"caf\xe9/\xff\xfe"), b"\x00\xff\n", (1, [b"x", ("y", None)]), {"a": (1, True)}, {"$tuple": [1]},
     "& < > ]]>", " spaces ", "a" * 10_000,
 ]  # fmt: skip
@@ -94,11 +94,8 @@ def test_a_plain_function_gives_its_results_by_return_and_has_what_setup_made(fa
         def server(count: int = 8):
             yield from range(count)
         """,
-        call="square, server, [], setup=prepare",
+        call="square, server, [], __file__, setup=prepare",
     )
-    # setup= comes after __file__ in no order of its own
-    text = (farm.directory / "script.py").read_text().replace("setup=prepare, __file__", "__file__, setup=prepare")
-    (farm.directory / "script.py").write_text(text)
     ended = farm.run("--base=100", "--power=3", "--count=6")
     assert ended.status == 0, ended.said
     assert sorted(ended.results) == [(n, 100 + n**3) for n in range(6) if n != 4]
@@ -171,6 +168,48 @@ def test_errors_come_with_tracebacks_and_are_grouped_by_what_failed(farm: Farm) 
     assert shown.status == 0, shown.said
     assert "4 x ValueError" in shown.out
     assert "in inner" in shown.out
+
+
+def test_what_an_error_says_cannot_steer_the_terminal(farm: Farm) -> None:
+    farm.script(
+        """
+        def server():
+            yield "\\x1b]0;owned\\x07"
+            raise LookupError("\\x1b[2J")
+
+        def client(task_id):
+            raise ValueError("\\x1b[31mred")
+        """
+    )
+    ended = farm.run()
+    shown = [ended.err]
+    shown += [farm.command(*words, "JOB").out for words in (["errors"], ["status"], ["why"])]
+    assert "ValueError: \\x1b[31mred" in ended.err
+    assert "LookupError: \\x1b[2J" in ended.err
+    assert not [text for text in shown if "\x1b" in text or "\x07" in text]
+
+
+def test_more_results_and_errors_than_one_message_holds_are_reported_in_parts(farm: Farm) -> None:
+    farm.script(
+        """
+        def server():
+            yield from range(4000)
+
+        def client(number):
+            if number % 500 == 499:
+                return "x" * 1_000_000
+            if number % 2:
+                raise ValueError("a long story " * 300)
+        """
+    )
+    ended = farm.run("--max_errors_in_a_row=1000000")
+    assert ended.status == 1, ended.said
+    assert len(ended.failures) == 1992
+    assert len(ended.done) == 2008
+    assert [(number, len(value)) for number, value in sorted(ended.results)] == [
+        (number, 1_000_000) for number in range(499, 4000, 500)
+    ]
+    assert len(list(ended.path(".logs").glob("JOB_[0-9]*.log"))) == 2  # no Processor was lost over it
 
 
 def test_a_processor_leaves_after_errors_in_a_row_and_the_job_stops_after_three_of_them(farm: Farm) -> None:
@@ -305,7 +344,6 @@ def test_a_task_that_kills_its_processors_is_given_up_after_three_and_the_rest_i
     assert (failure.id, failure.kind, failure.attempt) == (5, "ProcessorDied", 3)
     assert "SIGKILL" in failure.message
     assert [line for line in ended.seen() if line.startswith("5 ")] == ["5 1", "5 2", "5 3"]
-    assert len(ended.seen()) == 22  # nothing else ran twice
 
 
 @pytest.mark.parametrize("how", ["sys.exit(3)", "os._exit(3)"])
@@ -330,6 +368,40 @@ def test_a_task_that_ends_its_process_costs_that_task(farm: Farm, how: str) -> N
     [failure] = ended.failures
     assert failure.kind == ("SystemExit" if "sys" in how else "ProcessorDied")
     assert "3" in failure.message
+
+
+def test_a_script_whose_imports_leave_threads_behind_works(farm: Farm) -> None:
+    farm.script(
+        """
+        import threading
+
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+        def server():
+            note(f"the generator has {threading.active_count()} threads")
+            yield from range(10)
+
+        def client(number):
+            return number
+        """
+    )
+    ended = farm.run()
+    assert ended.status == 0, ended.said
+    assert sorted(ended.results) == [(n, n) for n in range(10)]
+    assert ended.seen() == ["the generator has 3 threads"], "the thread of the imports lives there too"
+
+
+def test_a_script_can_go_on_with_what_came_of_its_job(farm: Farm) -> None:
+    path = farm.script(
+        "def server():\n    yield from range(3)\n\ndef client(number):\n    assert number != 1\n    return number\n"
+    )
+    lines = "outcome = coordinator.start_client_or_server(client, server, [], __file__, exit=False)"
+    lines += "\n    print(bool(outcome), outcome.name, outcome.exit_status, outcome.done, outcome.failed, outcome.left)"
+    lines += "\n    print(sorted(coordinator.results(outcome.name)))"
+    path.write_text(path.read_text().replace("coordinator.start_client_or_server(client, server, [], __file__)", lines))
+    ended = farm.run()
+    assert ended.status == 0, ended.said
+    assert ended.out == "True JOB 1 2 1 0\n[(0, 0), (2, 2)]\n"
 
 
 def test_a_slow_generator_delays_nothing_that_it_has_given(farm: Farm) -> None:
