@@ -4,7 +4,8 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo venv dev system lint types layers fast test quick test-all bench clean FORCE
+.PHONY: help demo venv dev system lint types layers fast test test-hosts quick test-all bench testbed testbed-shell testbed-down \
+	clean FORCE
 
 HERE := $(CURDIR)
 VENV := .venv
@@ -12,6 +13,7 @@ PY := '$(HERE)/$(VENV)/bin/python'
 VERSIONS := 3.11 3.12 3.13
 WORKERS := 2
 NAME := CENSUS
+N := 3
 
 # Nothing is written outside the clone by setting up or by the demonstration.
 INSIDE = TMPDIR='$(HERE)/$(VENV)/tmp' PIP_CACHE_DIR='$(HERE)/$(VENV)/pip-cache' PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -25,9 +27,12 @@ runs = $(shell $(1) -c 'print("yes")' 2>/dev/null)
 help:
 	@echo 'make demo      a real computation on the cores of this machine, in the directory demo/'
 	@echo 'make test      lint, types, layers and all tests; SYSTEM=0 installs no system packages'
+	@echo 'make test-hosts  the tests on real sshd hosts in network namespaces (root)'
 	@echo 'make quick     lint, types, layers and the fast tests, in less than 30 s'
 	@echo 'make test-all  the fast tests under each of Python $(VERSIONS) that is here'
 	@echo 'make bench     what benchmarks/ measures'
+	@echo 'make testbed   N=3 hosts with sshd on this machine, to try a cluster on; as root, see tests/testbed/README.rst'
+	@echo '               make testbed-shell enters it, make testbed-down removes it'
 	@echo 'make venv      only set up .venv, for `python coordinator.py`'
 	@echo 'make clean     remove what these made'
 
@@ -64,7 +69,10 @@ demo: $(VENV)/.installed
 		$(PY) ../examples/census.py $(NAME) --local
 
 test: $(VENV)/.dev system lint types layers
-	@$(PY) -m pytest -q -n $(WORKERS) tests
+	@$(PY) -m pytest -q -n $(WORKERS) tests --ignore=tests/hosts
+
+test-hosts: $(VENV)/.dev system
+	@$(PY) -m pytest -q -n $(WORKERS) tests/hosts
 
 # --- parts of them ------------------------------------------------------------------------------------
 
@@ -80,7 +88,8 @@ layers: $(VENV)/.dev
 	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 fast: $(VENV)/.dev
-	@$(PY) -m pytest -q -n $(WORKERS) tests/unit tests/contract
+	@$(PY) -m pytest -q -n $(WORKERS) -m 'not slow' tests/unit tests/contract \
+		--ignore=tests/unit/test_simulate.py --ignore=tests/unit/test_simulated_mutants.py
 
 quick: lint types layers fast
 
@@ -101,6 +110,17 @@ test-all:
 
 bench: $(VENV)/.dev
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) "$$benchmark" || exit 1; done
+
+# --- hosts to try a cluster on ------------------------------------------------------------------------
+
+testbed: $(VENV)/.installed system
+	@$(PY) -m tests.testbed up $(N)
+
+testbed-shell: $(VENV)/.installed
+	@$(PY) -m tests.testbed shell
+
+testbed-down: $(VENV)/.installed
+	@$(PY) -m tests.testbed down
 
 clean:
 	@rm -rf $(VENV) $(addprefix $(VENV)-,$(VERSIONS)) demo build dist *.egg-info .hypothesis .coverage .coverage.* \

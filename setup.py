@@ -29,6 +29,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "click>=8.1",
+        "cryptography>=41",
         "httptools>=0.6",
         "paramiko>=3.4",
         "psutil>=5.9",

@@ -60,7 +60,8 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=[10_000, 100_000, 5_000_000])
     for tasks in parser.parse_args().tasks:
         found = peaks(tasks)
-        print(f"{tasks:>10,} tasks, every 1,000th failing: Coordinator {found['coordinator']:.1f} MiB, feeder {found['feeder']:.1f} MiB")
+        sizes = f"Coordinator {found['coordinator']:.1f} MiB, feeder {found['feeder']:.1f} MiB"
+        print(f"{tasks:>10,} tasks, every 1,000th failing: {sizes}")
 
 
 if __name__ == "__main__":

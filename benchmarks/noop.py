@@ -4,7 +4,7 @@
 
 Each round runs the whole command ``noop_job.py NAME --local=2`` in a directory of its own, from the launch of the
 interpreter to its end, journal on. Every round is checked: NAME.success holds each ID of the stream once. It prints
-tasks a second (median, least, most) and the syncs of one round, counted by the kernel's own tracing where strace is there.
+tasks a second (median, least, most) and the syncs of one round, counted by strace where it is there.
 """
 
 from __future__ import annotations
@@ -44,11 +44,15 @@ def check(success: Path, tasks: int) -> None:
 
     accepted = success.read_text(encoding="utf-8").splitlines()
     if len(accepted) != tasks or set(accepted) != set(serve(tasks)):
-        raise SystemExit(f"{success}: {len(accepted)} lines, {len(set(accepted))} different, {tasks} expected: not a result")
+        raise SystemExit(
+            f"{success}: {len(accepted)} lines, {len(set(accepted))} different, {tasks} expected: not a result"
+        )
 
 
 def syncs(directory: Path) -> str:
-    found = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*\bf(?:data)?sync$", (directory / "syncs.txt").read_text(), re.M)
+    found = re.findall(
+        r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*\bf(?:data)?sync$", (directory / "syncs.txt").read_text(), re.M
+    )
     return str(sum(map(int, found)))
 
 
@@ -63,8 +67,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             rates.append(told.tasks / run_once(Path(directory), told.tasks, told.processors))
     print(
-        f"no-op, {told.tasks:,} distinct 40-character IDs, {told.processors} processors, start-up and journal included: "
-        f"median {statistics.median(rates):,.0f} tasks/s (least {min(rates):,.0f}, most {max(rates):,.0f}, {told.rounds} rounds)"
+        f"no-op, {told.tasks:,} distinct 40-character IDs, {told.processors} processors, start-up and journal included:"
+    )
+    print(
+        f"median {statistics.median(rates):,.0f} tasks/s "
+        f"(least {min(rates):,.0f}, most {max(rates):,.0f}, {told.rounds} rounds)"
     )
     if shutil.which("strace"):
         with tempfile.TemporaryDirectory() as directory:

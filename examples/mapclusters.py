@@ -159,6 +159,8 @@ if __name__ == "__main__":
         import make_genome
 
         make_genome.make(DATA)
-    run = coordinator.start_client_or_server(map_clusters, serve_clusters, {"genome": GENOME_RULE}, __file__, exit=False)
+    run = coordinator.start_client_or_server(
+        map_clusters, serve_clusters, {"genome": GENOME_RULE}, __file__, exit=False
+    )
     if run:  # --local, in the foreground
         sys.exit(run.exit_status)

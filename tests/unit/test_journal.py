@@ -197,6 +197,7 @@ def test_what_an_earlier_life_still_writes_after_its_end_does_not_count(tmp_path
 # --- torn tails and damaged middles --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cut_at_every_byte_the_state_is_that_of_the_whole_frames_before(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     begin(journal)
@@ -247,6 +248,7 @@ def test_a_torn_tail_is_cut_before_the_next_append(tmp_path: Path) -> None:
     assert (found.life, found.done.total()) == (2, 0)
 
 
+@pytest.mark.slow
 def test_a_bit_that_flips_in_what_was_safe_is_reported_and_in_the_tail_is_cut(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     begin(journal)

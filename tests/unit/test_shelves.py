@@ -131,6 +131,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_of_writes_loses_no_earlier_entry(tmp_path: Path) -> None:
     path = tmp_path / "bigcheese.rsrc"
     environment = {**os.environ, "PYTHONPATH": os.fspath(Path(__file__).parents[2])}
