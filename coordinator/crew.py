@@ -286,6 +286,10 @@ class Crew:
         for post in self.posts.values():
             post.heard = now
 
+    def _speaks(self, post: Post, since: float) -> bool:
+        """Has any of its processors said a word of its own since then? Then their leases are live."""
+        return any((hired := self._run.hired.get(n)) is not None and hired.heard > since for n in post.numbers)
+
     def silent(self, now: float, term_s: float) -> None:
         """Forget keepers that nobody has heard of for a whole lease: their tasks have lapsed by now."""
         for post in list(self.posts.values()):
@@ -297,7 +301,7 @@ class Crew:
                     post.heard = now  # the executor will say what becomes of it
                 elif now - post.heard > START_S:
                     self._not_started(post, f"its keeper was started {START_S:g} s ago and has not been heard of")
-            elif now - post.heard > term_s:
+            elif now - post.heard > term_s and not self._speaks(post, now - term_s):
                 log.warning("keeper silent host=%s for %.0f s: given up", post.host, now - post.heard)
                 del self.posts[post.keeper]
                 self.gone += [(post.host, pid) for pid in self._pids(post)]

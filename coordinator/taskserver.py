@@ -479,10 +479,11 @@ class Coordinator:
 
     def _exchange(self, call: Call, now: float) -> None:
         request = Request.from_text(call.params[0])
+        answer = self.run.exchange(request, now)
+        # Only now: a stale duplicate, which is refused above, must not cost the live call its answer.
         earlier = self._parked.pop(request.processor, None)
         if earlier is not None:
             earlier.fault(BadParameters("the same processor asked again"))
-        answer = self.run.exchange(request, now)
         self.trickle.info(
             "exchange processor=%d seq=%d done=%d",
             request.processor,
@@ -562,7 +563,7 @@ class Coordinator:
             self.log.warning("this process slept for %.1f s: all leases are renewed", gap)
             self.run.ledger.renew_all(now)
             self.crew.renew_all(now)
-        else:
+        elif self.stalled is None:
             for lease in self.run.lapse(now):
                 self.log.warning(
                     "lease lapsed n=%d processor=%d tasks=%d..%d",
@@ -576,13 +577,17 @@ class Coordinator:
             self._awaiting = False
             self._miss_the_dead(now)
         self._link.step()
-        self.crew.silent(now, self._lease_s)
+        if self.stalled is None:
+            self.crew.silent(now, self._lease_s)
         self.crew.step(now, self._useful())
         if self.crew.fault is not None and self.run.stopping is None:
             self.stop(self.crew.fault)
             self.run.reason = self.crew.fault
         if self.stalled is not None:
             if self._commit():
+                # Who was alive could not say so while nothing was answered.
+                self.run.ledger.renew_all(now)
+                self.crew.renew_all(now)
                 backlog, self._backlog = self._backlog, []
                 self._turn(backlog)
         else:
