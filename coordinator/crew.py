@@ -44,12 +44,18 @@ class Post:
 
 
 class Crew:
-    """``orders``: what every keeper is told; ``watch(pidfd, gone)`` calls ``gone()`` when that process ends."""
+    """``orders``: what every keeper is told; ``watch(pidfd, gone)`` calls ``gone()`` when that process ends;
+    ``then(deed)`` calls ``deed()`` once the numbers that were given out are safe in the journal."""
 
     def __init__(
-        self, run: Run, executor: Executor, orders: dict[str, Any], watch: Callable[[int, Callable[[], None]], None]
+        self,
+        run: Run,
+        executor: Executor,
+        orders: dict[str, Any],
+        watch: Callable[[int, Callable[[], None]], None],
+        then: Callable[[Callable[[], None]], None],
     ) -> None:
-        self._run, self._executor, self._orders, self._watch = run, executor, orders, watch
+        self._run, self._executor, self._orders, self._watch, self._then = run, executor, orders, watch, then
         self.slots: dict[str, int] = {}
         self.options: dict[str, dict[str, Any]] = {}
         self.posts: dict[str, Post] = {}
@@ -59,7 +65,7 @@ class Crew:
         self.not_before = 0.0
         self._seen_retry: int | None = None
         self._last = 0.0
-        self.gone: list[tuple[str, int]] = []
+        self._gone: list[tuple[str, int]] = []
         #: keepers whose end was seen
         self._buried: set[str] = set()
         self.ending = False
@@ -137,6 +143,11 @@ class Crew:
     def loads(self) -> dict[str, float]:
         return {post.host: post.load for post in self.posts.values() if post.here}
 
+    def take_gone(self) -> list[tuple[str, int]]:
+        """(host, pid) of each process that ended since the last time."""
+        gone, self._gone = self._gone, []
+        return gone
+
     @property
     def empty(self) -> bool:
         return not self.posts
@@ -144,15 +155,24 @@ class Crew:
     # --- keepers ----------------------------------------------------------------------------------------
 
     def _start(self, host: str, numbers: list[int], now: float) -> None:
-        keeper = secrets.token_hex(8)
-        orders = {**self._orders, "keeper": keeper, "host": host, "numbers": numbers}
-        orders["keeper_log"] = f"{orders['log_directory']}/{orders['name']}_keeper_{host}.log"
-        log.info("keeper starts host=%s processors=%s", host, numbers)
-        post = Post(keeper, host, set(numbers), None, 0, now, told=tuple(sorted(numbers)))
-        self.posts[keeper] = post
+        post = Post(secrets.token_hex(8), host, set(numbers), heard=now, told=tuple(sorted(numbers)))
+        self.posts[post.keeper] = post
+        self._then(lambda: self._launch(post))
+
+    def _launch(self, post: Post) -> None:
+        if self.posts.get(post.keeper) is not post:
+            return  # another was heard of meanwhile
+        if self.ending or self._run.stopping is not None:
+            del self.posts[post.keeper]
+            return
+        numbers = sorted(post.numbers)
+        orders = {**self._orders, "keeper": post.keeper, "host": post.host, "numbers": numbers}
+        orders["keeper_log"] = f"{orders['log_directory']}/{orders['name']}_keeper_{post.host}.log"
+        post.told = tuple(numbers)
+        log.info("keeper starts host=%s processors=%s", post.host, numbers)
         try:
             post.started = self._executor.start(
-                host, self.options.get(host, {}), orders, lambda reason: self._not_started(post, reason)
+                post.host, self.options.get(post.host, {}), orders, lambda reason: self._not_started(post, reason)
             )
         except LaunchFailed as error:
             self._not_started(post, error.message)
@@ -180,27 +200,20 @@ class Crew:
 
     def _bury(self, post: Post, how: str) -> None:
         self._buried.add(post.keeper)
-        self.posts.pop(post.keeper, None)
-        pids = self._pids(post)
         if post.numbers:
             log.warning("keeper ended host=%s %s processors=%s", post.host, how, sorted(post.numbers))
-            self._executor.sweep(pids)
-        self.gone += [(post.host, pid) for pid in pids]
+            self._executor.sweep(self._pids(post))
         if not post.here and not self.ending:
-            self.health.failed(post.host, self._now(post), 0.0, f"its keeper ended at once with {how}")
-        for number in sorted(post.numbers):
-            self._depart(post, number, f"lost with its keeper ({how})", None, "")
-        self.changed()
+            self.health.failed(post.host, post.heard, 0.0, f"its keeper ended at once with {how}")
+        self._drop(post, f"lost with its keeper ({how})")
 
-    def _part(self, post: Post) -> None:
-        """A keeper that this machine cannot see has left in order."""
-        del self.posts[post.keeper]
+    def _drop(self, post: Post, how: str) -> None:
+        """This keeper counts no more, nor do its processors."""
+        self.posts.pop(post.keeper, None)
+        self._gone += [(post.host, pid) for pid in self._pids(post)]
         for number in sorted(post.numbers):
-            self._depart(post, number, "left with its keeper", None, "")
+            self._depart(post, number, how, None, "")
         self.changed()
-
-    def _now(self, post: Post) -> float:
-        return post.heard
 
     def beat(self, message: dict[str, Any], now: float, answer: Callable[[dict[str, Any]], None]) -> None:
         """A keeper tells what lives and what ended; ``answer`` is called now or when there is news for it."""
@@ -217,7 +230,7 @@ class Crew:
         if message.get("leaving"):
             answer({"numbers": [], "noted": []})
             if post.started is None or post.started.pidfd < 0:
-                self._part(post)
+                self._drop(post, "left with its keeper")
             return
         if not post.here:
             log.info("keeper here host=%s pid=%s", post.host, message["pid"])
@@ -239,7 +252,7 @@ class Crew:
             # A lease of an earlier life says that it ended while no Coordinator was there.
             if number in post.numbers or self._run.ledger.held_by(number):
                 self._depart(post, number, how, position if position >= 0 else None, cause)
-                self.gone.append((post.host, pid))
+                self._gone.append((post.host, pid))
             post.noted.append(number)
         if post.started is None and is_here(post.host):
             self._bury(post, "it ended before it was heard again")
@@ -252,8 +265,10 @@ class Crew:
         """A keeper of the last life of this run is still there."""
         log.info("keeper returns host=%s pid=%s", message["host"], message["pid"])
         for other in [post for post in self.posts.values() if post.host == message["host"]]:
-            if other.started is not None and other.started.under_way:
-                del self.posts[other.keeper]  # one is enough
+            if other.here or (other.started is not None and not other.started.under_way):
+                continue
+            del self.posts[other.keeper]  # one is enough
+            if other.started is not None:
                 self._executor.abandon(other.started)
         post = self.posts[message["keeper"]] = Post(
             message["keeper"], message["host"], pid=int(message["pid"]), heard=now
@@ -303,11 +318,7 @@ class Crew:
                     self._not_started(post, f"its keeper was started {START_S:g} s ago and has not been heard of")
             elif now - post.heard > term_s and not self._speaks(post, now - term_s):
                 log.warning("keeper silent host=%s for %.0f s: given up", post.host, now - post.heard)
-                del self.posts[post.keeper]
-                self.gone += [(post.host, pid) for pid in self._pids(post)]
-                for number in sorted(post.numbers):
-                    self._depart(post, number, NOT_HEARD_OF, None, "")
-                self.changed()
+                self._drop(post, NOT_HEARD_OF)
 
     # --- processors -------------------------------------------------------------------------------------
 

@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from coordinator.taskserver import Coordinator
+from coordinator.crew import Crew
+from coordinator.job import Job
+from coordinator.wire.codec import legible
 
 #: groups of errors that are shown
 GROUPS = 10
 
 
-def describe(server: Coordinator) -> dict[str, Any]:
+def describe(job: Job) -> dict[str, Any]:
     """The job as it stands; its shape is documented in docs/json.rst."""
-    run, ledger, crew = server.run, server.run.ledger, server.crew
-    now = server.now()
-    state, reason = server.state()
+    run, ledger, crew = job.run, job.run.ledger, job.crew
+    now = job.now()
+    state, reason = job.state()
     current = {number: run.current(hired, now) for number, hired in run.hired.items()}
     running = sum(1 for position, _ in current.values() if position >= 0)
     total = ledger.count if ledger.ended else None
     remaining = ledger.count - ledger.settled
-    rate = server.rate.per_s
-    return {
-        "name": server.name,
-        "run": server.run_id,
-        "life": server.life,
-        "url": server.url,
+    rate = job.rate.per_s
+    told: dict[str, Any] = legible({
+        "name": job.name,
+        "run": job.run_id,
+        "life": job.life,
+        "url": job.url,
         "pid": os.getpid(),
         "host": socket.gethostname(),
-        "directory": os.path.dirname(os.path.abspath(server.files.base)),
-        "script": server.script,
+        "directory": job.directory,
+        "script": job.script,
         "state": state,
         "reason": reason,
-        "started": server.started,
+        "started": job.started,
         "done": ledger.done,
         "failed": ledger.failed,
         "leased": ledger.leased,
@@ -44,7 +45,7 @@ def describe(server: Coordinator) -> dict[str, Any]:
         "read": ledger.count,
         "ended": ledger.ended,
         "total": total,
-        "before": server.before,
+        "before": job.before,
         "late": ledger.late,
         "rate_per_s": round(rate, 3),
         "eta_s": round(remaining / rate, 1) if ledger.ended and rate > 0 else None,
@@ -87,39 +88,16 @@ def describe(server: Coordinator) -> dict[str, Any]:
                 "first_ids": [run.task_text(position) for position in group.first],
                 "traceback": group.traceback,
             }
-            for group in sorted(server.journal.errors(), key=lambda group: -group.count)[:GROUPS]
+            for group in sorted(job.journal.errors(), key=lambda group: -group.count)[:GROUPS]
         ],
         "last_error": run.last_error,
-        "log": server.errlog,
-        "resources": sorted(server.resources),
-        "rc_url": server.rc_url,
-    }
+        "log": job.errlog,
+        "resources": sorted(job.resources),
+        "rc_url": job.rc_url,
+    })  # fmt: skip
+    return told
 
 
-def resting(crew: Any, host: str, now: float) -> str | None:
+def resting(crew: Crew, host: str, now: float) -> str | None:
     rest = crew.health.resting(host, now)
     return None if rest is None else f"{rest.reason}; tried again in {rest.until - now:.0f} s"
-
-
-class Rate:
-    """Tasks a second, smoothed over about ten seconds."""
-
-    def __init__(self) -> None:
-        self.per_s = 0.0
-        self._settled: int | None = None
-        self._at = 0.0
-        self._weight = 0.0
-
-    def look(self, settled: int, now: float) -> None:
-        if self._settled is None:
-            self._settled, self._at = settled, now
-            return
-        passed = now - self._at
-        if passed < 0.2:
-            return
-        rate = (settled - self._settled) / passed
-        share = min(1.0, passed / 10.0)
-        # The first looks count in full, so that the estimate does not start from nothing.
-        self._weight = self._weight * (1 - share) + share
-        self.per_s += (rate - self.per_s) * share / self._weight
-        self._settled, self._at = settled, now

@@ -1,24 +1,23 @@
 """What the Coordinator answers over XML-RPC to people, monitors and classic clients: the manual's names and shapes.
 
-One class, one method per call; the task server dispatches to it and commits afterwards. Processors of our own speak
+One class, one method per call; a turn dispatches to it and commits afterwards. Processors of our own speak
 ``exchange`` instead and never come here. It never waits and never starts anything itself.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from coordinator.core import ids
+from coordinator.description import describe
 from coordinator.errors import BadInput, BadParameters, StateError, UnknownHost, UnknownProcessor, UnservableTaskID
+from coordinator.job import Job
 from coordinator.wire.codec import legible
-
-if TYPE_CHECKING:
-    from coordinator.taskserver import Coordinator
 
 
 class Face:
-    """The remote methods of one Coordinator."""
+    """The remote methods of one job."""
 
     xmlrpc_methods: ClassVar[dict[str, int]] = {
         "register_client": 0, "unregister_client": 0, "next": 0, "report_success": 0, "report_error": 0,
@@ -26,8 +25,8 @@ class Face:
         "stop": 0, "redo": 0,
     }  # fmt: skip
 
-    def __init__(self, server: Coordinator) -> None:
-        self._server = server
+    def __init__(self, job: Job) -> None:
+        self._job = job
         self._classic: dict[tuple[str, int], int] = {}
 
     # --- classic processors -----------------------------------------------------------------------------
@@ -36,19 +35,19 @@ class Face:
         """A processor of any make begins; it holds one task at a time."""
         if not (isinstance(host, str) and type(pid) is int and isinstance(logfile, str)):
             raise BadParameters("register_client takes a host's name, a pid and the name of a log file")
-        run = self._server.run
+        run = self._job.run
         number = run.new_number()
         self._classic[host, pid] = number
-        run.hire(number, host, pid, logfile, self._server.now(), classic=True)
-        self._server.log.info("register_client host=%s pid=%s number=%d", host, pid, number)
+        run.hire(number, host, pid, logfile, self._job.now(), classic=True)
+        self._job.log.info("register_client host=%s pid=%s number=%d", host, pid, number)
         return True
 
     def unregister_client(self, host: str, pid: int, message: str) -> bool:
         """It ends; the task that it held goes to others."""
         number = self._classic.pop(_process(host, pid), None)
-        self._server.log.info("unregister_client host=%s pid=%s message=%s", host, pid, message)
+        self._job.log.info("unregister_client host=%s pid=%s message=%s", host, pid, message)
         if number is not None:
-            self._server.run.depart(number, message, None, self._server.now())
+            self._job.run.depart(number, message, None, self._job.now())
         return True
 
     def next(self, host: str, pid: int, success_id: Any) -> Any:
@@ -56,7 +55,7 @@ class Face:
 
         A success_id that is not the task held serves that task again. An ID that plain XML-RPC cannot carry is a fault.
         """
-        run, now = self._server.run, self._server.now()
+        run, now = self._job.run, self._job.now()
         number = self._number(host, pid)
         held = run.ledger.held_by(number)
         if held and success_id is not False:
@@ -80,7 +79,7 @@ class Face:
     def report_success(self, host: str, pid: int, id: Any) -> bool:
         """The task held is done."""
         self._check_held(host, pid, id)
-        return self._server.run.classic_report(self._number(host, pid), True, None, self._server.now())
+        return self._job.run.classic_report(self._number(host, pid), True, None, self._job.now())
 
     def report_error(self, host: str, pid: int, id: Any, tb_report: str) -> bool:
         """The task held failed; the traceback goes to the log and to the job's errors."""
@@ -90,25 +89,25 @@ class Face:
         last = tb_report.strip().splitlines()[-1] if tb_report.strip() else "Error"
         kind, _, message = last.partition(":")
         error = {"kind": kind.strip(), "message": message.strip(), "traceback": tb_report, "where": ""}
-        return self._server.run.classic_report(self._number(host, pid), False, error, self._server.now())
+        return self._job.run.classic_report(self._number(host, pid), False, error, self._job.now())
 
     def _number(self, host: str, pid: int) -> int:
         number = self._classic.get(_process(host, pid))
-        if number is None or number not in self._server.run.hired:
+        if number is None or number not in self._job.run.hired:
             raise UnknownProcessor(
                 f"process {pid} on {host} is not registered: call register_client(host, pid, logfile) first"
             )
         return number
 
     def _check_held(self, host: str, pid: int, task_id: Any) -> None:
-        run = self._server.run
+        run = self._job.run
         held = run.ledger.held_by(self._number(host, pid))
         if not held or plain(run.id_of(held[0].start)) != plain(task_id):
             raise BadInput(f"process {pid} on {host} does not hold the task {ids.shown(task_id)}")
 
     def _carried(self, position: int) -> Any:
         """The ID at a position as plain XML-RPC carries it, there and back."""
-        value = self._server.run.id_of(position)
+        value = self._job.run.id_of(position)
         reason = uncarriable(value)
         if reason:
             raise UnservableTaskID(
@@ -122,8 +121,8 @@ class Face:
     def get_status(self) -> list[Any]:
         """[name, errlog, n, nsuccess, nerrors, [[host, pid, done]...], [[id, host, pid, since]...],
         {logfile: [host, pid or False, number]}]; n counts the tasks handed out so far, in this run and before."""
-        server, run = self._server, self._server.run
-        now, wall = server.now(), time.time()
+        job, run = self._job, self._job.run
+        now, wall = job.now(), time.time()
         running = [
             [self._shown_id(position), h.host, h.pid, wall - (now - since_s)]
             for h in run.hired.values()
@@ -134,8 +133,8 @@ class Face:
         logs |= {h.log: [h.host, False, h.number] for h in run.departed.values() if h.log}
         ledger = run.ledger
         return [
-            server.name,
-            legible(str(server.errlog)),
+            job.name,
+            legible(str(job.errlog)),
             ledger.settled + ledger.leased,
             ledger.done,
             ledger.failed,
@@ -146,10 +145,10 @@ class Face:
 
     def get_job(self) -> dict[str, Any]:
         """Everything that our own tools show, as a dictionary."""
-        return self._server.describe()
+        return describe(self._job)
 
     def _shown_id(self, position: int) -> Any:
-        value = self._server.run.id_of(position)
+        value = self._job.run.id_of(position)
         return value if not uncarriable(value) else ids.encode(value)
 
     # --- directives -------------------------------------------------------------------------------------
@@ -158,22 +157,22 @@ class Face:
         """Never more than n processors from now on; those above leave when they next ask."""
         if type(n) is not int or n < 0:
             raise BadParameters(f"a number of processors from 0 is expected, not {ids.shown(n)}")
-        self._server.log.info("set_max_clients %d", n)
-        self._server.crew.limit = n
+        self._job.log.info("set_max_clients %d", n)
+        self._job.crew.limit = n
         return True
 
     def stop_client(self, host: str, pid: int) -> bool:
         """That processor leaves when it next asks for work."""
-        for hired in self._server.run.hired.values():
+        for hired in self._job.run.hired.values():
             if (hired.host, hired.pid) == (host, pid):
                 hired.leaving = True
-                self._server.log.info("stop_client host=%s pid=%s", host, pid)
+                self._job.log.info("stop_client host=%s pid=%s", host, pid)
                 return True
         raise UnknownProcessor(f"no processor with pid {pid} works on {host} for this job")
 
     def start_processors(self, hosts: list[str]) -> bool:
         """One more processor on each host of the list, all of them hosts that the ResourceController gave this job."""
-        crew = self._server.crew
+        crew = self._job.crew
         if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
             raise BadParameters("start_processors takes a list of hosts' names")
         for host in hosts:
@@ -187,14 +186,14 @@ class Face:
 
     def stop(self, message: str = "stopped") -> bool:
         """End the job: running tasks finish, nothing new begins; the same command goes on later."""
-        self._server.stop(str(message))
+        self._job.stop(str(message))
         return True
 
     def redo(self, what: Any) -> int:
         """Make settled tasks TODO again: "failed", "all", or a list of IDs; returns how many."""
-        if self._server.run.stopping is not None:
+        if self._job.run.stopping is not None:
             raise StateError("the job is stopping; redo its tasks when it has ended")
-        return self._server.redo(what)
+        return self._job.redo(what)
 
 
 def _process(host: Any, pid: Any) -> tuple[str, int]:

@@ -9,18 +9,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coordinator import procs
 from coordinator.core.replay import Recovered
 from coordinator.errors import LaunchFailed
-from coordinator.feeder import fork_feeder, start_feeder
+from coordinator.feeder import start_feeder
+from coordinator.job import Job
 from coordinator.keeper import script_argv
-
-if TYPE_CHECKING:
-    from coordinator.taskserver import Coordinator
 
 #: tasks that lie read and not leased: below the first the pipe is read, above the second it is not
 LOW, HIGH = 16_384, 32_768
@@ -30,10 +29,20 @@ LOSSES = 3
 
 
 class Feed:
-    """Reads the feeder's pipe on the task server's loop. ``feeder``: what was forked, None to run the script anew."""
+    """Reads the feeder's pipe on ``loop``, and calls ``settle()`` when something came. ``feeder``: what was forked,
+    None to run the script anew; ``anew``: can that be done?"""
 
-    def __init__(self, server: Coordinator, feeder: tuple[int, int, int] | None, recovered: Recovered) -> None:
-        self._server = server
+    def __init__(
+        self,
+        job: Job,
+        feeder: tuple[int, int, int] | None,
+        recovered: Recovered,
+        loop: AbstractEventLoop,
+        settle: Callable[[], None],
+        *,
+        anew: bool,
+    ) -> None:
+        self._job, self._loop, self._settle, self._anew = job, loop, settle, anew
         self._reading = False
         self._over = False
         self._losses = 0
@@ -50,12 +59,12 @@ class Feed:
         self.look()
 
     def _orders(self, slices: Iterable[tuple[int, str]]) -> dict[str, Any]:
-        server = self._server
+        job = self._job
         return {
             "parent": os.getpid(),
-            "log": server.errlog,
+            "log": job.errlog,
             "slices": [list(one) for one in slices],
-            "journal": os.fspath(server.files.journal),
+            "journal": os.fspath(job.files.journal),
         }
 
     def _hear(self, pid: int, pipe: int) -> None:
@@ -65,17 +74,17 @@ class Feed:
         os.set_blocking(pipe, False)
         self._buffer = bytearray()
         self._head: dict[str, Any] | None = None
-        self._known_before = self._server.run.ledger.count
+        self._known_before = self._job.run.ledger.count
 
     def look(self) -> None:
         """Read on if there is room; the task server calls this after each turn."""
         if self._pipe < 0:
             self._replace()
-        known = self._server.run.ledger.todo.total()
-        if not self._over and not self._reading and known < LOW and self._server.stalled is None:
-            self._server._loop.add_reader(self._pipe, self._readable)
+        known = self._job.run.ledger.todo.total()
+        if not self._over and not self._reading and known < LOW and self._job.stalled is None:
+            self._loop.add_reader(self._pipe, self._readable)
             self._reading = True
-        elif self._reading and (known > HIGH or self._server.stalled is not None):
+        elif self._reading and (known > HIGH or self._job.stalled is not None):
             self._pause()
 
     def close(self) -> None:
@@ -92,7 +101,7 @@ class Feed:
 
     def _pause(self) -> None:
         if self._reading:
-            self._server._loop.remove_reader(self._pipe)
+            self._loop.remove_reader(self._pipe)
             self._reading = False
 
     def _readable(self) -> None:
@@ -101,7 +110,7 @@ class Feed:
             self._lost()
             return
         self._buffer += data
-        run = self._server.run
+        run = self._job.run
         while True:
             if self._head is None:
                 end = self._buffer.find(b"\n")
@@ -118,22 +127,20 @@ class Feed:
                 run.extend(head["count"], head["digest"], head["first"], text)
             elif "skipped" in head:
                 self.skipped = head["skipped"]
-                self._server.log.info("stream skipped=%d tasks that the journal knows", self.skipped)
+                self._job.log.info("stream skipped=%d tasks that the journal knows", self.skipped)
             else:
                 self._finish(head["ended"])
                 break
-        self._server.settle(self._server.now())
+        self._settle()
 
     def _finish(self, error: dict[str, Any] | None) -> None:
         self._over = True
         self._pause()
-        self._server.run.end_stream(error)
+        self._job.run.end_stream(error)
         if error is not None:
-            self._server.log.error(
-                "stream failed: %s", self._server.run.reason, extra={"traceback": error["traceback"]}
-            )
+            self._job.log.error("stream failed: %s", self._job.run.reason, extra={"traceback": error["traceback"]})
         else:
-            self._server.log.info("stream ended tasks=%d", self._server.run.ledger.count)
+            self._job.log.info("stream ended tasks=%d", self._job.run.ledger.count)
 
     def _lost(self) -> None:
         """The feeder was killed: another goes on from what the journal has, unless that helped nothing before."""
@@ -142,34 +149,31 @@ class Feed:
         self._pipe = -1
         how = procs.reap(self._pid)
         self._pid = 0
-        count = self._server.run.ledger.count
+        count = self._job.run.ledger.count
         self._losses = 1 if count > self._known_before else self._losses + 1
         message = f"the feeder, which runs the server generator, ended with {how} after {count} tasks"
-        if self._server._work is None:
+        if not self._anew:
             self._give_up(message)  # no script that could be run anew
         elif self._losses >= LOSSES:
             self._give_up(f"{message}, the last of {self._losses} that were lost without one new task between them")
         else:
-            self._server.log.warning("%s; it is started anew", message)
-        self._server.settle(self._server.now())
+            self._job.log.warning("%s; it is started anew", message)
+        self._settle()
 
     def _replace(self) -> None:
         """Start a feeder in place of the one that was lost; it skips what is journalled, so all of it must be."""
-        server = self._server
-        if self._over or server.stalled is not None or server.run.stopping is not None:
+        job = self._job
+        if self._over or job.stalled is not None or job.run.stopping is not None:
             return
         try:
-            pid, pipe = start_feeder(script_argv(), self._orders(server.journal.digests()))
+            pid, pipe = start_feeder(script_argv(), self._orders(job.journal.digests()))
         except LaunchFailed as error:
             self._give_up(f"the feeder, which runs the server generator, was lost, and {error.message}")
             return
-        server.log.info("feeder starts pid=%d after=%d tasks", pid, server.run.ledger.count)
+        job.log.info("feeder starts pid=%d after=%d tasks", pid, job.run.ledger.count)
         self._hear(pid, pipe)
 
     def _give_up(self, message: str) -> None:
         self._over = True
-        self._server.run.end_stream({"kind": "FeederLost", "message": message, "traceback": message + "\n"})
-        self._server.log.error("%s", message)
-
-
-__all__ = ["Feed", "fork_feeder"]
+        self._job.run.end_stream({"kind": "FeederLost", "message": message, "traceback": message + "\n"})
+        self._job.log.error("%s", message)

@@ -1,7 +1,7 @@
 """A Coordinator's line to its ResourceController: what the job needs goes there, slots and resources come back.
 
 The ResourceController is another process, reached over HTTP by :class:`RemoteLink`, or an object in this one
-(``--local``), behind :class:`EmbeddedLink`; the task server does not know which. A job whose ResourceController is away
+(``--local``, see ``embedded``); who uses a :class:`Link` does not know which. A job whose ResourceController is away
 goes on with what it has and does not grow. The link never keeps state about tasks.
 """
 
@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from coordinator.addresses import Address
 from coordinator.core.exchange import text_of
 from coordinator.errors import ControllerLost, CoordinatorError, NoSuchRule, PeerLost
-from coordinator.resource import ResourceController
 
 log = logging.getLogger("coordinator.link")
 
@@ -53,66 +52,6 @@ class Link(Protocol):
 
     def finish(self, message: str) -> None:
         """The job is over."""
-
-
-class EmbeddedLink:
-    """The ResourceController of ``--local``: an object of this process, with this machine as its only host."""
-
-    def __init__(self, controller: ResourceController) -> None:
-        self.controller = controller
-        self._tell: Callable[[], dict[str, Any]] = dict
-        self._hear: Callable[[dict[str, Any]], None] = lambda _: None
-        self._waiting: list[tuple[str, dict[str, Any], float, Heard]] = []
-        self._told: dict[str, Any] = {}
-
-    def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
-        self._told = told
-        return self.controller.beat_job(told)
-
-    def start(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        tell: Callable[[], dict[str, Any]],
-        hear: Callable[[dict[str, Any]], None],
-    ) -> None:
-        self._tell, self._hear = tell, hear
-
-    def step(self) -> None:
-        self.controller.tick()
-        plan = self.controller.beat_job(self._tell())
-        if plan is not None:
-            self._hear(plan)
-        self.ask_again()
-
-    def ask_again(self) -> None:
-        """Ask anew for everybody who waits for a resource."""
-        waiting, self._waiting = self._waiting, []
-        for method, note, asked, heard in waiting:
-            self._try(method, note, asked, heard)
-
-    def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
-        self._try(method, note, self.controller.clock(), heard)
-        if method == "settle_rule":
-            self.ask_again()
-
-    def _try(self, method: str, note: dict[str, Any], asked: float, heard: Heard) -> None:
-        late = self.controller.clock() - asked > float(note.get("wait_s", 0.0))
-        try:
-            if method in ("await_resource",):
-                answer = self.controller.again(method, note, asked, late)
-            else:
-                answer = getattr(self.controller, method)(note)
-        except CoordinatorError as error:
-            heard(error)
-            return
-        if answer is None:
-            self._waiting.append((method, note, asked, heard))
-        else:
-            heard(answer)
-
-    def finish(self, message: str) -> None:
-        self.controller.unregister_coordinator(self._told.get("name", ""), self._told.get("url", ""), message)
-        self.controller.close()
 
 
 class RemoteLink:
@@ -232,42 +171,6 @@ class RemoteLink:
             log.warning("not unregistered url=%s reason=%s; it notices within 30 s", self.url, error.message)
         finally:
             connection.close()
-
-
-class OwnRules:
-    """A link whose job brought rules of its own: those are answered here, everything else by the link behind."""
-
-    def __init__(self, link: Link, own: ResourceController, names: set[str]) -> None:
-        self._link, self._own, self._names = link, EmbeddedLink(own), names
-        self.first = link.first
-
-    def start(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        tell: Callable[[], dict[str, Any]],
-        hear: Callable[[dict[str, Any]], None],
-    ) -> None:
-        own = self._own.controller
-
-        def tell_both() -> dict[str, Any]:
-            told = tell()
-            for host, pid in told["gone"]:
-                own.rules.processor_gone(host, pid, own.clock())
-            return told
-
-        self._link.start(loop, tell_both, hear)
-
-    def step(self) -> None:
-        self._own.controller.tick()
-        self._own.ask_again()
-        self._link.step()
-
-    def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
-        (self._own if note.get("name") in self._names else self._link).ask(method, note, heard)
-
-    def finish(self, message: str) -> None:
-        self._link.finish(message)
-        self._own.controller.close()
 
 
 def nobody_words(url: str, error: PeerLost) -> str:

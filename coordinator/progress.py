@@ -6,13 +6,11 @@ The task server's tick calls it; on something that is no terminal it prints a li
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coordinator.core import ids
+from coordinator.job import Job, Outcome
 from coordinator.tables import visible
-
-if TYPE_CHECKING:
-    from coordinator.taskserver import Coordinator, Outcome
 
 #: seconds between two lines where there is no terminal
 LINE_S = 10.0
@@ -34,7 +32,7 @@ class Progress:
     def begin(self, told: dict[str, Any]) -> None:
         print(f"{self._name}: serving at {told['url']}, log {told['log']}", file=sys.stderr)
 
-    def show(self, job: Coordinator) -> None:
+    def show(self, job: Job) -> None:
         now = job.now()
         self._began = self._began or now
         if now - self._began < FIRST_S:
@@ -46,14 +44,14 @@ class Progress:
             if not first:
                 print(f"{self._name}: {line_of(job)}", file=sys.stderr)
 
-    def end(self, job: Coordinator, outcome: Outcome) -> None:
+    def end(self, job: Job, outcome: Outcome) -> None:
         if self._bar is not None:
             self._draw(job)
             self._bar.stop()
         for line in summary(job, outcome):
             print(visible(line), file=sys.stderr)
 
-    def _draw(self, job: Coordinator) -> None:
+    def _draw(self, job: Job) -> None:
         if self._bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -78,7 +76,7 @@ class Progress:
         self._bar.refresh()
 
 
-def words_of(job: Coordinator) -> str:
+def words_of(job: Job) -> str:
     """Rate, time left, failures, and the reason where one is needed."""
     ledger, rate = job.run.ledger, job.rate.per_s
     words = [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"]
@@ -92,7 +90,7 @@ def words_of(job: Coordinator) -> str:
     return "  ".join(words)
 
 
-def line_of(job: Coordinator) -> str:
+def line_of(job: Job) -> str:
     ledger = job.run.ledger
     of = f" of {ledger.count:,}" if ledger.ended else ""
     return f"{ledger.settled:,}{of} tasks  {words_of(job)}"
@@ -108,7 +106,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def summary(job: Coordinator, outcome: Outcome) -> list[str]:
+def summary(job: Job, outcome: Outcome) -> list[str]:
     """The last words: what was done, what failed and why, and what to do next."""
     name = outcome.name
     took = duration(job.now() - job.began)

@@ -49,18 +49,20 @@ class RunFile:
 
     def check(self) -> None:
         """Raises NameTaken when the file is not ours any more."""
-        try:
-            inode = os.stat(self.path).st_ino
-        except FileNotFoundError:
-            inode = 0
-        if inode != self._inode:
+        if not self._is_ours():
             raise NameTaken(f"{self.path} was removed or replaced while this Coordinator ran, so it stops writing.")
 
-    def release(self, keep: bool = False) -> None:
-        """Give the name back; ``keep`` leaves the file for a successor."""
-        if self._inode and not keep:
-            self.path.unlink(missing_ok=True)
+    def release(self) -> None:
+        """Give the name back. A file that is not ours stays."""
+        if self._inode and self._is_ours():
+            self.path.unlink()
         os.close(self._lock)
+
+    def _is_ours(self) -> bool:
+        try:
+            return os.stat(self.path).st_ino == self._inode
+        except FileNotFoundError:
+            return False
 
 
 def read(path: Path) -> dict[str, Any] | None:

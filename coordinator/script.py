@@ -23,7 +23,7 @@ from coordinator.processor import Processor, is_generator_client
 from coordinator.zygote import ROLE, Work, Zygote, work_as_processor
 
 if TYPE_CHECKING:
-    from coordinator.taskserver import Outcome
+    from coordinator.job import Outcome
 
 #: in the environment of a Coordinator that shall serve in the background: it was started by the one that was typed
 DAEMON = "COORDINATOR_DAEMON"
@@ -147,7 +147,7 @@ def _coordinate(
         def announce(told: dict[str, Any]) -> None:
             from coordinator import paths
 
-            paths.note_run(name, os.path.dirname(os.path.abspath(job.files.base)))
+            paths.note_run(name, job.job.directory)
             os.environ.pop(DAEMON, None)
             procs.report_ready(**told)
 
@@ -158,7 +158,7 @@ def _coordinate(
     progress = Progress(name)
     job.on_tick = progress.show
     outcome = job.serve_forever(progress.begin)
-    progress.end(job, outcome)
+    progress.end(job.job, outcome)
     return outcome
 
 

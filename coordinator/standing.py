@@ -250,5 +250,5 @@ def redo_on_disk(place: Place, what: str | list[Any]) -> int:
         finally:
             journal.close()
     finally:
-        claim.release(keep=True)
+        claim.release()
     return int(done + failed)

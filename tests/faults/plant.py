@@ -8,6 +8,7 @@ Without it, and in every other process of the job, nothing is changed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -112,17 +113,26 @@ def _before_reply(strike: Callable[[], None]) -> None:
 
 def _after_reply(strike: Callable[[], None]) -> None:
     """The answers of a turn are on their way; nothing else happened since."""
-    from coordinator.taskserver import Coordinator
+    from coordinator.turns import Turns
 
-    original = Coordinator._commit
+    original = Turns.commit
 
-    def struck(server: Coordinator) -> None:
-        waiting = bool(server._pending)
-        original(server)
-        if waiting:
-            server._loop.call_soon(strike)
+    def struck(turns: Turns) -> bool:
+        waiting = bool(turns._pending)
+        safe = original(turns)
+        if waiting and (loop := _loop()) is not None:
+            loop.call_soon(strike)
+        return safe
 
-    Coordinator._commit = struck  # type: ignore[method-assign]
+    Turns.commit = struck  # type: ignore[method-assign]
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    """None while the Coordinator is still opening, when there are no answers."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _while_printing(strike: Callable[[], None]) -> None:
@@ -134,9 +144,9 @@ def _while_printing(strike: Callable[[], None]) -> None:
 
 def _ending_all_done(strike: Callable[[], None]) -> None:
     """Every task is accepted and safe; the processors do not know that there is no more."""
-    from coordinator.taskserver import Coordinator
+    from coordinator.ending import Ending
 
-    _before(Coordinator, "_look_for_end", strike, lambda server, _: server.run.ledger.finished)
+    _before(Ending, "look", strike, lambda ending, _: ending._job.run.ledger.finished)
 
 
 def _ending_closed(strike: Callable[[], None]) -> None:
@@ -225,18 +235,21 @@ WINDOWS: dict[str, Callable[[Callable[[], None]], None]] = {
 
 def _acknowledge_before_commit() -> None:
     """Answers leave before the journal has what they acknowledge."""
-    from coordinator.taskserver import Coordinator
+    from coordinator.turns import Turns
 
-    original = Coordinator._commit
+    original = Turns.commit
 
-    def careless(server: Coordinator) -> None:
-        pending, server._pending = server._pending, []
-        for send in pending:
-            send()
+    def careless(turns: Turns) -> bool:
+        if (loop := _loop()) is None:
+            return original(turns)
+        pending, turns._pending = turns._pending, []
+        for deed in pending:
+            deed()
         # The commit comes when the answers are gone.
-        server._loop.call_soon(original, server)
+        loop.call_soon(original, turns)
+        return True
 
-    Coordinator._commit = careless  # type: ignore[method-assign]
+    Turns.commit = careless  # type: ignore[method-assign]
 
 
 def _believe_every_lease() -> None:

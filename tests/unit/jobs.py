@@ -10,6 +10,7 @@ from coordinator.core import blocks, exchange, ids
 from coordinator.core.exchange import Answer, Request
 from coordinator.core.ledger import Policy
 from coordinator.core.records import Kind
+from coordinator.disk import Disk
 from coordinator.journal import Journal
 from coordinator.run import Run
 from coordinator.testing import FakeClock
@@ -19,7 +20,8 @@ from tests.unit.journals import NoSync, begin
 class Job:
     """A Run, its journal and its clock, and processors that say what the test says."""
 
-    def __init__(self, directory: Path, same_run: bool = True, **policy: Any) -> None:
+    def __init__(self, directory: Path, same_run: bool = True, disk: Disk | None = None, **policy: Any) -> None:
+        self.disk = disk or NoSync()
         self.directory = directory / "job.journal"
         self.clock = FakeClock(100.0)
         self.policy = Policy(**policy)
@@ -28,7 +30,7 @@ class Job:
         self._open(same_run)
 
     def _open(self, same_run: bool) -> None:
-        self.journal = Journal.open(self.directory, "job", NoSync())
+        self.journal = Journal.open(self.directory, "job", self.disk)
         append = self.journal.append
 
         def note(kind: Kind, header: dict[str, Any], text: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Yard:
 
     def __init__(self, job: Job, executor: FakeExecutor) -> None:
         self.job, self.executor = job, executor
-        self.crew = Crew(job.run, executor, ORDERS, executor.watch)
+        self.crew = Crew(job.run, executor, ORDERS, executor.watch, lambda deed: deed())
 
     def step(self, useful: int = PLENTY) -> None:
         self.crew.step(self.job.clock(), useful)
@@ -69,6 +70,21 @@ def test_a_host_gets_one_keeper_with_as_many_processors_as_slots(job: Job) -> No
         yard.step()
         yard.step()
         assert yard.crew.counted() == {"node1": 2, "node2": 1}
+
+
+def test_a_keeper_starts_only_when_the_numbers_of_its_processors_are_safe(job: Job) -> None:
+    after_commit: list[Callable[[], None]] = []
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.crew = Crew(job.run, executor, ORDERS, executor.watch, after_commit.append)
+        yard.grant(node1=2)
+        assert yard.crew.counted() == {"node1": 2}
+        with pytest.raises(AssertionError):
+            executor.claim("node1")
+        yard.grant(node1=3)
+        (launch,) = after_commit
+        launch()
+        assert executor.claim("node1").orders["numbers"] == [0, 1, 2]
 
 
 def test_no_more_are_started_than_have_work_or_than_people_allow(job: Job) -> None:
@@ -275,7 +291,7 @@ def test_an_exit_is_noted_at_once_and_what_it_held_is_free(job: Job) -> None:
         assert heard[0]["noted"] == [0]
         assert job.run.ledger.todo.total() == 2
         assert job.run.ledger.attempt(0) == 2, "the task it died in has an attempt less"
-        assert yard.crew.gone == [("node1", 1000)]
+        assert yard.crew.take_gone() == [("node1", 1000)]
         again = yard.beat(keeper, "node1", exits=[[0, 1000, "signal 9 (SIGKILL)", 0, ""]])
         assert again[0]["noted"] == [0], "told twice, noted twice, counted once"
         assert job.run.ledger.attempt(0) == 2
@@ -338,7 +354,7 @@ def test_a_keeper_that_died_takes_its_processors_with_it_and_no_task_is_blamed(j
         job.block(0)
         executor.end(keeper.started.pidfd, "signal 9 (SIGKILL)")
         assert executor.swept == [1000, 1001]
-        assert sorted(yard.crew.gone) == [("node1", 1000), ("node1", 1001)]
+        assert sorted(yard.crew.take_gone()) == [("node1", 1000), ("node1", 1001)]
         assert job.run.ledger.todo.total() == 2
         assert job.run.ledger.attempt(0) == 1
         yard.step()
@@ -367,7 +383,7 @@ def test_a_keeper_on_another_machine_that_is_silent_for_a_lease_is_given_up(job:
         job.clock.passes(61.0)
         yard.crew.silent(job.clock(), 60.0)
         assert yard.crew.empty
-        assert (yard.crew.gone, job.run.ledger.todo.total()) == ([("node1", 1000)], 1)
+        assert (yard.crew.take_gone(), job.run.ledger.todo.total()) == ([("node1", 1000)], 1)
         yard.beat(keeper, "node1", 0)
         assert yard.crew.counted() == {"node1": 1}, "it is back, and its processor with it"
         assert job.run.hired[0].host == "node1"
@@ -398,7 +414,7 @@ def test_a_keeper_of_the_last_life_returns_with_its_processors(job: Job) -> None
 def test_a_keeper_that_returns_on_this_machine_is_watched_like_any_other(job: Job) -> None:
     watched: list[int] = []
     yard = Yard(job, FakeExecutor())
-    yard.crew = Crew(job.run, yard.executor, ORDERS, lambda pidfd, _: watched.append(pidfd))
+    yard.crew = Crew(job.run, yard.executor, ORDERS, lambda pidfd, _: watched.append(pidfd), lambda deed: deed())
     yard.beat("old", "localhost", 4, pid=os.getpid())
     assert len(watched) == 1
     os.close(watched[0])

@@ -57,15 +57,6 @@ def test_a_killed_coordinator_leaves_the_file_and_not_the_lock(files: JobFiles) 
     assert files.run.exists(), "it was not published by this one, so it is not removed by it"
 
 
-def test_a_coordinator_may_leave_the_file_to_its_successor(files: JobFiles) -> None:
-    claim = RunFile(files)
-    claim.publish(INFO)
-    claim.release(keep=True)
-    successor = RunFile(files)
-    assert successor.left == INFO
-    successor.release()
-
-
 @pytest.mark.parametrize("how", ["removed", "replaced"])
 def test_a_coordinator_whose_file_is_not_its_own_any_more_stops_writing(files: JobFiles, how: str) -> None:
     claim = RunFile(files)
@@ -81,7 +72,8 @@ def test_a_coordinator_whose_file_is_not_its_own_any_more_stops_writing(files: J
         files.run.unlink()
     with pytest.raises(NameTaken, match="removed or replaced"):
         claim.check()
-    claim.release(keep=True)
+    claim.release()
+    assert files.run.exists() == (how == "replaced"), "another's file is not removed"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\xff", '{"pid": 1}'])

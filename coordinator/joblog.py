@@ -1,0 +1,50 @@
+"""What NAME.log says of tasks: each failure with its traceback, so many a second, and reports that came too late.
+
+The task server makes one for its job and lets it look at each tick. The journal has every failure; this only tells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.core.ids import shown
+from coordinator.job import Job
+from coordinator.run import Hired
+
+#: tracebacks that are logged in a second; the rest is counted
+FAILURES_PER_S = 5
+
+
+class JobLog:
+    """Told of each failed attempt by the run."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._late = 0
+        self._since = 0.0
+        self._said = self._unsaid = 0
+        job.run.on_failure = self.failure
+
+    def failure(self, position: int, attempt: int, final: bool, hired: Hired, error: dict[str, Any]) -> None:
+        """One line and the traceback."""
+        job, now = self._job, self._job.now()
+        if now - self._since >= 1.0:
+            if self._unsaid:
+                job.log.info("counted %d more failures; see `coordinator errors %s`", self._unsaid, job.name)
+            self._since, self._said, self._unsaid = now, 0, 0
+        if self._said >= FAILURES_PER_S:
+            self._unsaid += 1
+            return
+        self._said += 1
+        job.log.error(
+            "task failed id=%s position=%d attempt=%d%s processor=%d host=%s pid=%d %s: %s",
+            shown(job.run.id_of(position)), position, attempt, "" if final else " (to be tried again)", hired.number,
+            hired.host, hired.pid, error.get("kind"), error.get("message"), extra={"traceback": error.get("traceback")},
+        )  # fmt: skip
+
+    def look(self) -> None:
+        """Say how many late reports there were, if there are more than last time."""
+        late = self._job.run.ledger.late
+        if late > self._late:
+            self._job.log.info("late reports so far: %d tasks, not accepted", late)
+            self._late = late

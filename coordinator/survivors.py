@@ -1,0 +1,81 @@
+"""Survivors: keepers and processors of a run's earlier lives, which may come back to this one.
+
+A killed Coordinator leaves in NAME.run which keepers it had. Its successor asks here whether to wait for them, says
+in its own run file whom a next one may still hear of, and takes the tasks from those that are known to be dead.
+It starts and ends no process.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import asdict
+from typing import Any
+
+from coordinator import procs
+from coordinator.executors.choice import is_here
+from coordinator.job import Job
+from coordinator.run import NOT_HEARD_OF
+
+#: seconds that a restarted Coordinator waits for its keepers before it starts new ones
+RETURN_S = 2.5
+
+
+class Survivors:
+    """``left``: the run file of the killed life before this one; None if that ended in order, or there was none."""
+
+    def __init__(self, job: Job, left: dict[str, Any] | None) -> None:
+        self._job = job
+        self.awaited = left is not None and may_return(left)
+        self._unheard: list[dict[str, Any] | None] = list(left.get("keepers", [])) if left and self.awaited else []
+        #: are there processors that people started by hand?
+        self.strangers = bool(left.get("strangers")) if left and self.awaited else False
+
+    def wait(self, now: float) -> None:
+        """Give them time to come back before new keepers are started."""
+        if self.awaited:
+            self._job.crew.not_before = now + RETURN_S
+
+    def published(self) -> dict[str, Any]:
+        """For the run file: keepers and strangers that a successor may hear of."""
+        here = {post.pid: is_here(post.host) for post in self._job.crew.posts.values()}
+        known = [procs.identity_of(pid) if is_here else None for pid, is_here in here.items()]
+        keepers = [asdict(identity) if identity is not None else None for identity in known]
+        # Those of earlier lives that have not come back yet may come back to the next one.
+        self._unheard = [one for one in self._unheard if one not in keepers and _could_be(one)]
+        return {"keepers": [*keepers, *self._unheard], "strangers": self.strangers}
+
+    def still_awaited(self, now: float) -> bool:
+        """May somebody come who was not heard yet?"""
+        return now < self._job.crew.not_before and bool(self._unheard)
+
+    def look(self, now: float) -> None:
+        """When the wait is over: a processor that no keeper here has, and whose own is dead, died with a lease."""
+        if not self.awaited or now < self._job.crew.not_before:
+            return
+        self.awaited = False
+        if self.strangers or any(_could_be(one) for one in self._unheard):
+            return  # their leases lapse if they do not come
+        run = self._job.run
+        here = {number for post in self._job.crew.posts.values() for number in post.numbers}
+        for number in run.ledger.holders():
+            if number not in here and number not in run.hired:
+                self._job.log.info(
+                    "processor missed number=%d: it ended before this life, its tasks go to others", number
+                )
+                run.depart(number, NOT_HEARD_OF, None, now)
+
+
+def may_return(left: dict[str, Any]) -> bool:
+    """Can processors of the life that left this run file still be there? Then their leases are theirs for a while.
+
+    Not if all its keepers were on this machine and are dead, since processors end with their keeper.
+    """
+    return bool(left.get("strangers")) or any(_could_be(one) for one in left.get("keepers", [None]))
+
+
+def _could_be(keeper: dict[str, Any] | None) -> bool:
+    """None: a keeper on another machine."""
+    if keeper is None:
+        return True
+    identity = procs.ProcessIdentity(**keeper)
+    return identity.host != socket.gethostname() or procs.is_alive(identity)
