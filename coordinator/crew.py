@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator import procs
+from coordinator.core.exchange import Request
 from coordinator.core.health import HostHealth
-from coordinator.errors import LaunchFailed, UnknownRun
+from coordinator.errors import BadParameters, LaunchFailed, UnknownRun
 from coordinator.executors.base import Executor, Started
 from coordinator.executors.choice import is_here
 from coordinator.run import NOT_HEARD_OF, Hired, Run
@@ -40,6 +41,8 @@ class Post:
     waiting: Callable[[dict[str, Any]], None] | None = None
     noted: list[int] = field(default_factory=list)
     load: float = 0.0
+    #: it passed a report on that is in the journal with the next commit
+    passed_on: bool = False
     told: tuple[int, ...] | None = None
 
 
@@ -248,6 +251,8 @@ class Crew:
             if state not in "TtZX":
                 hired.heard, hired.silent = now, False
                 self._run.ledger.renew(number, now)
+        if "kept" in message:
+            self._take_kept(post, str(message["kept"]), now)
         for number, pid, how, position, cause in message["exits"]:
             # A lease of an earlier life says that it ended while no Coordinator was there.
             if number in post.numbers or self._run.ledger.held_by(number):
@@ -258,8 +263,16 @@ class Crew:
             self._bury(post, "it ended before it was heard again")
             return
         post.waiting = answer
-        if post.noted or self.ending or self.killing or tuple(sorted(post.numbers)) != post.told:
+        if post.noted or post.passed_on or self.ending or self.killing or tuple(sorted(post.numbers)) != post.told:
             self._answer(post)
+
+    def _take_kept(self, post: Post, text: str, now: float) -> None:
+        """A report that lay in a file on the host. One that makes no sense is not asked for again."""
+        post.passed_on = True
+        try:
+            self._run.hand_in(Request.from_text(text), post.host, now)
+        except (ValueError, KeyError, TypeError, BadParameters, UnknownRun) as error:
+            log.warning("kept report refused host=%s reason=%s", post.host, error)
 
     def _adopt(self, message: dict[str, Any], now: float) -> Post:
         """A keeper of the last life of this run is still there."""
@@ -290,6 +303,8 @@ class Crew:
         post.told = tuple(sorted(post.numbers))
         told: dict[str, Any] = {"numbers": list(post.told), "noted": post.noted}
         post.noted = []
+        if post.passed_on:
+            told["kept"], post.passed_on = True, False
         if self.ending:
             told["end"] = True
         if self.killing is not None:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from coordinator.core import exchange, ids
 from coordinator.core.blocks import LONG_TASK_S
 from coordinator.core.exchange import Answer, LeaseReport, Request
-from coordinator.errors import CoordinatorLost, PeerLost
+from coordinator.errors import CoordinatorLost, PeerLost, UnknownRun
 
 #: bytes of results and errors after which a report is sent before the block is over: a message has at most 4 MiB
 REPORT_BYTES = 512 << 10
@@ -38,6 +38,16 @@ class Line(Protocol):
 
     def close(self) -> None:
         """Nothing more will be said."""
+
+
+class Shelter(Protocol):
+    """Where a report is safe that cannot be handed in (:class:`coordinator.kept.KeptReport` is one)."""
+
+    def keep(self, text: str) -> None:
+        """Hold this request."""
+
+    def forget(self) -> None:
+        """It was handed in after all."""
 
 
 class Block:
@@ -108,9 +118,16 @@ class Hand:
     """The conversation of one processor with its Coordinator. Times are CLOCK_BOOTTIME seconds."""
 
     def __init__(
-        self, connection: Line, run: str, number: int, incarnation: str, who: dict[str, Any], grace_s: float
+        self,
+        connection: Line,
+        run: str,
+        number: int,
+        incarnation: str,
+        who: dict[str, Any],
+        grace_s: float,
+        shelter: Shelter | None = None,
     ) -> None:
-        self._connection = connection
+        self._connection, self._shelter = connection, shelter
         self._run, self.number, self._incarnation = run, number, incarnation
         self._who, self._grace_s = who, grace_s
         self._lock = threading.Lock()
@@ -311,6 +328,8 @@ class Hand:
                 answer, values = Answer.from_text(self._connection.receive_note())
             except PeerLost as error:
                 lost_at = lost_at or now()
+                if self._shelter is not None and asked.reports:
+                    self._shelter.keep(asked.to_text())
                 if now() - lost_at > self._grace_s:
                     raise CoordinatorLost(
                         f"{error.message}; waited {self._grace_s:.0f} s for it to come back, so this processor ends"
@@ -318,11 +337,17 @@ class Hand:
                 time.sleep(pause)  # nobody can wake us: the peer is gone
                 pause = min(pause * 2, RETRY_MOST_S)
                 continue
+            except UnknownRun:
+                if self._shelter is not None:
+                    self._shelter.forget()  # nobody will ever want it
+                raise
             if answer.state == exchange.WHO:
                 asked.who = self._who
                 lost_at = lost_at or now()
                 continue
             self._asked = None
+            if self._shelter is not None:
+                self._shelter.forget()
             return answer, values
 
 

@@ -20,9 +20,10 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from coordinator import arrival, paths, procs
+from coordinator import arrival, kept, paths, procs
 from coordinator.core.exchange import text_of
 from coordinator.errors import CoordinatorError, PeerLost, UnknownRun
 from coordinator.hand import now
@@ -75,13 +76,17 @@ class Guard:
         self._ending = False
         self._loaded = False
         self._loads_lost = 0
+        #: reports that Processors which ended could not hand in: (path, text)
+        self._kept = self._find_kept()
+        self._passing_on = False
 
     def serve(self) -> int:
         """Guard until the job is over; the exit status."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._selector.register(self._channel, selectors.EVENT_READ)
-        self._want(self._orders["numbers"])
+        if not self._kept:  # else what lies here is handed in first, lest it be done again
+            self._want(self._orders["numbers"])
         while True:
             time_s = now()
             if time_s >= self._next_beat:
@@ -127,6 +132,8 @@ class Guard:
             "threads": self._threads,
             "leaving": leaving,
         }
+        if self._kept and not self._passing_on:
+            message["kept"], self._passing_on = self._kept[0][1], True
         self._next_beat = time_s + self._orders["beat_s"]
         try:
             self._connection.send_note("beat", text_of(message))
@@ -148,22 +155,34 @@ class Guard:
             print(f"keeper: {error.message}", flush=True)
             self._kill_all()
             sys.exit(self._leave())
-        self._lost_since = None
+        if self._lost_since is not None:
+            self._lost_since, self._kept = None, self._find_kept()
         self._awaited -= 1
+        if answer.get("kept") and self._passing_on:
+            path, _ = self._kept.pop(0)
+            Path(path).unlink(missing_ok=True)
+            self._passing_on = False
         self._exits = [exit for exit in self._exits if exit[0] not in answer["noted"]]
         if answer.get("end"):
             self._ending = True
         for number in answer.get("kill", ()):
             self._kill(number, answer.get("cause", "stopped"))
-        if not self._ending:
+        if not self._ending and not self._kept:
             self._want(answer["numbers"])
-            if not self._awaited:
+            if not self._awaited or (self._kept and not self._passing_on):
                 self._next_beat = 0.0  # one beat always lies at the Coordinator, so that its news come at once
+
+    def _find_kept(self) -> list[tuple[str, str]]:
+        """Reports in files here, but for those of Processors that live and will hand them in themselves."""
+        orders = self._orders
+        mine = {kept.path_of(orders["log_directory"], orders["name"], orders["run"], n) for n in self._charges}
+        found = kept.found(orders["log_directory"], orders["name"], orders["run"])
+        return [(path, text) for path, text in found if Path(path) not in mine]
 
     def _lose(self, time_s: float) -> None:
         self._unwatch()
         self._connection.close()
-        self._awaited = 0
+        self._awaited, self._passing_on = 0, False
         if self._lost_since is None:
             self._lost_since = time_s
         self._next_beat = time_s + RETRY_S

@@ -31,7 +31,7 @@ from coordinator.errors import (
     UnknownRun,
     WrongYield,
 )
-from coordinator.hand import REPORT_BYTES, Block, Hand, Line, now
+from coordinator.hand import REPORT_BYTES, Block, Hand, Line, Shelter, now
 from coordinator.wire.client import Connection
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class Processor:
         host: str | None = None,
         fingerprint: str | None = None,
         line: Line | None = None,
+        shelter: Shelter | None = None,
         **kwargs: Any,
     ) -> None:
         self.url, self.rc_url, self.logfile = url, rc_url, logfile
@@ -86,7 +87,7 @@ class Processor:
         self._board, self._slot = board, slot
         who = {"host": self.host, "pid": self.pid, "log": logfile or "", "kept": board is not None}
         self._line = line or self._connection
-        self._hand = Hand(self._line, run, number, f"{self.pid}.{time.time_ns():x}", who, grace_s)
+        self._hand = Hand(self._line, run, number, f"{self.pid}.{time.time_ns():x}", who, grace_s, shelter)
         self._block: Block | None = None
         self._id: Any = None
         self._taken = False

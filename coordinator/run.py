@@ -96,10 +96,12 @@ class Run:
 
     # --- recovery -----------------------------------------------------------------------------------
 
-    def restore(self, recovered: Recovered, now: float, same_run: bool) -> int:
+    def restore(self, recovered: Recovered, now: float, same_run: bool, expected: bool = True) -> int:
         """Take up where the journal ends; failed tasks are TODO again. Returns how many tasks were done before.
 
-        ``same_run``: leases of the last life stay with their holders, who have one term to be heard of.
+        ``same_run``: leases of the last life stay with their holders, who have one term to be heard of. Where none
+        can be ``expected`` back, their tasks may go to others at once; until they do, what the holders left in files
+        on their hosts is welcome.
         """
         ledger = self.ledger
         ledger.count = recovered.count
@@ -121,6 +123,8 @@ class Run:
                 lease.open.add(a, b)
                 ledger.restore(lease)
             ledger.remember(recovered.attempts, recovered.deaths)
+            if not expected:
+                ledger.lapse(now + ledger.term_s + 1.0)
         return ledger.done
 
     # --- the stream ---------------------------------------------------------------------------------
@@ -253,6 +257,17 @@ class Run:
             self._take_leave(hired, request.bye, now)
             return self._answered(hired, Answer(request.seq, exchange.END))
         return self._serve(hired, request, drop, now)
+
+    def hand_in(self, request: Request, host: str, now: float) -> None:
+        """What a processor could not report before it ended; its host's next keeper found it in a file."""
+        if request.run != self.id:
+            raise UnknownRun(f"this is run {self.id}; the report is of run {request.run}, which is not served here")
+        number = request.processor
+        hired = self.hired.get(number) or self.departed.get(number) or Hired(number, host)
+        tasks = sum(b - a for report in request.reports for a, b in report.ranges)
+        log.info("kept report processor=%d host=%s done=%d", number, host, tasks)
+        for report in request.reports:
+            self._take_report(hired, report, now)
 
     def serve_waiting(self, now: float) -> list[tuple[int, Answer]]:
         """Answers for processors that waited and can be told something now."""

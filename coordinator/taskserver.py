@@ -174,7 +174,7 @@ class Coordinator:
             "options": {key: repr(value) for key, value in self.user_options.items()},
         })  # fmt: skip
         self._survivors = Survivors(job, left)
-        job.before = job.run.restore(recovered, job.now(), self._survivors.awaited)
+        job.before = job.run.restore(recovered, job.now(), left is not None, self._survivors.awaited)
         self._turns = Turns(job, self._registration.ask, self._joined, self._settled, self._lost)
         orders = orders_of(
             job, self._door, self._token, local=self._local is not None, grace_s=self._grace_s,

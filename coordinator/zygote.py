@@ -22,6 +22,7 @@ from typing import Any
 
 from coordinator import paths, procs
 from coordinator.errors import LaunchFailed
+from coordinator.kept import KeptReport
 
 #: how a started interpreter learns that it is a zygote or a processor: "role:descriptor:descriptor"
 ROLE = "COORDINATOR_ROLE"
@@ -161,6 +162,7 @@ def work_as_processor(order: dict[str, Any], board: int, work: Work) -> int:
         grace_s=order["grace_s"],
         host=order.get("host"),
         fingerprint=order.get("fingerprint"),
+        shelter=KeptReport(os.path.dirname(order["log"]), order["name"], order["run"], order["number"]),
     )
     processor.max_errors_in_a_row = order.get("max_errors_in_a_row", processor.max_errors_in_a_row)
     processor.run_all(work.client, work.setup, work.setup_options, **work.options)

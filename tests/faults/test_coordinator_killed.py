@@ -103,6 +103,24 @@ def test_if_nobody_starts_it_again_its_processes_end_and_what_was_not_accepted_i
     assert farm.begun() == 22
 
 
+def test_what_was_done_while_it_was_away_longer_than_the_grace_time_lies_in_files_and_is_not_done_again(
+    farm: Farm,
+) -> None:
+    farm.script("wait_for('go')", "yield from range(20)")
+    first = farm.start("--grace=1")
+    farm.until(lambda: farm.begun() == 2, "two tasks began")
+    farm.kill(first)
+    farm.touch("go")
+    farm.assert_no_process_is_left()
+    kept = sorted(path.name for path in (farm.directory / "JOB.logs").glob("*.kept"))
+    assert len(kept) == 2
+    assert farm.run() == 0, farm.told()
+    farm.assert_all_is_well(range(20), once=True)
+    assert farm.begun() == 20
+    assert farm.log.count("kept report processor=") == 2
+    assert not list((farm.directory / "JOB.logs").glob("*.kept"))
+
+
 def test_stopped_for_longer_than_a_lease_it_judges_nobody_when_it_wakes(farm: Farm) -> None:
     farm.script("wait_for('go')", "yield from range(20)")
     job = farm.start("--lease=1")
