@@ -71,6 +71,8 @@ class Crew:
         self._gone: list[tuple[str, int]] = []
         #: keepers whose end was seen
         self._buried: set[str] = set()
+        #: hosts that rest because all failed there at once
+        self._sent_away: set[str] = set()
         self.ending = False
         self.killing: str | None = None
         self.fault: str | None = None
@@ -78,6 +80,7 @@ class Crew:
         #: called when keepers came or went
         self.changed: Callable[[], None] = lambda: None
         run.surplus = self.surplus
+        run.at_fault = self.rest
 
     def heed(self, slots: dict[str, int], options: dict[str, dict[str, Any]], retry: int | None) -> None:
         """The ResourceController's plan. Hosts whose line was edited, or all when people ask so, are tried at once."""
@@ -101,6 +104,7 @@ class Crew:
                 if post.started is not None and post.started.under_way:
                     self._executor.abandon(post.started)
             return
+        self._sent_away = {host for host in self._sent_away if self.health.resting(host, now) is not None}
         room = min(useful, self.limit) - sum(len(self._living(p)) for p in self.posts.values())
         for host, slots in self.slots.items():
             posts = [post for post in self.posts.values() if post.host == host]
@@ -127,11 +131,19 @@ class Crew:
             elif self.health.resting(host, now) is None and not any(post.host == host for post in self.posts.values()):
                 self._start(host, [], now)
 
+    def rest(self, host: str, words: str) -> None:
+        """All fails there at once, the run says: its processors leave, and it is tried again later."""
+        rest = self.health.unreachable(host, self._last, words)
+        self._sent_away.add(host)
+        log.warning("host rests host=%s for %.0f s reason=%s", host, rest.until - self._last, words)
+
     def surplus(self, hired: Hired) -> bool:
         """Has that processor's host more than it shall have? Then whoever asks first leaves."""
         post = self._post_of(hired.number)
         if post is None:
             return False
+        if post.host in self._sent_away:
+            return True
         living = [n for p in self.posts.values() if p.host == post.host for n in self._living(p)]
         everybody = sum(len(self._living(p)) for p in self.posts.values())
         return len(living) > self.slots.get(post.host, 0) or everybody > self.limit

@@ -18,6 +18,7 @@ from coordinator.core.leases import CLASSIC_TERM_S, LIFE_STRIDE, TERM_S, Lease
 from coordinator.core.ledger import Ledger, Policy, Verdict
 from coordinator.core.records import Kind
 from coordinator.core.replay import Recovered
+from coordinator.core.trials import IN_A_ROW, Judgement, Trials
 from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
 from coordinator.journal import Journal
 
@@ -91,6 +92,9 @@ class Run:
         #: has the processor's host more of them than it shall have?
         self.surplus: Callable[[Hired], bool] = lambda _: False
         self._setup_error = ""
+        self.trials = Trials()
+        #: told of a host that shall rest, since all fails there at once, and why
+        self.at_fault: Callable[[str, str], None] = lambda *_: None
         #: told of each failed attempt, for the log
         self.on_failure: Callable[[int, int, bool, Hired, dict[str, Any]], None] = lambda *_: None
 
@@ -164,6 +168,7 @@ class Run:
         hired = self.hired.get(number)
         if hired is None:
             hired = self.hired[number] = Hired(number, joined=self.clock())
+            self.trials.again(host)
             log.info("register processor=%d host=%s pid=%s log=%s", number, host, pid, log_path)
         hired.host, hired.pid, hired.log, hired.kept, hired.classic, hired.heard = (
             host,
@@ -197,7 +202,7 @@ class Run:
                     self._tally(hired, verdict)
         else:
             died_in = next((lease.number for lease in held if position is not None and position in lease.open), 0)
-            _, verdict = self.ledger.lost(number, position if not cause else None, now)
+            _, verdict = self.ledger.lost(number, position if not cause else None, now, hired.host)
             if verdict.failed:
                 tries = self.ledger.policy.deaths
                 words = f"its processor {number} on {hired.host} ended with {how}"
@@ -242,15 +247,15 @@ class Run:
         if request.seq < hired.seq:
             raise BadRequest(f"processor {hired.number} sent call {request.seq} after call {hired.seq}")
         hired.seq, hired.answer, hired.waiting = request.seq, None, None
+        tasks, seconds = request.worked
+        if tasks > 0:
+            hired.task_s = blocks.smoothed(hired.task_s, seconds / tasks)
         drop = self.ledger.hold(hired.number, request.held, now)
         for report in request.reports:
             self._take_report(hired, report, now)
         for number, start, stop in request.returned:
             self.ledger.give_back(number, start, stop)
             hired.give = False
-        tasks, seconds = request.worked
-        if tasks > 0:
-            hired.task_s = blocks.smoothed(hired.task_s, seconds / tasks)
         if request.setup_error is not None:
             self._setup_failed(hired, request.setup_error)
         if request.bye is not None:
@@ -299,9 +304,7 @@ class Run:
             hired.leaving = True
             answer.state, answer.reason = exchange.STOP, self.stopping
         elif request.want:
-            known = self.ledger.todo.total()
-            hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired))
-            lease = self.ledger.lease(hired.number, hired.size, now)
+            lease = self._lease(hired, request, now)
             if lease is not None:
                 self._give(answer, lease)
             elif self.ledger.finished:
@@ -313,6 +316,53 @@ class Run:
             answer.give = True
             hired.give = False
         return self._answered(hired, answer)
+
+    def _lease(self, hired: Hired, request: Request, now: float) -> Lease | None:
+        known = self.ledger.todo.total()
+        hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired))
+        if not self.trials.proven(hired.host):
+            room = self.trials.room(hired.host, self._hosts(now) - {hired.host}, self._outstanding(hired.host))
+            if room is not None:
+                if room <= 0 or not request.idle:
+                    return None
+                hired.size = 1
+        places = self._hosts(now) if self.ledger.shuns else ()
+        return self.ledger.lease(hired.number, hired.size, now, place=hired.host, places=places)
+
+    def _hosts(self, now: float) -> set[str]:
+        """Where processors work that were heard of within a term."""
+        since = now - self.ledger.term_s
+        return {
+            hired.host for hired in self.hired.values() if hired.heard >= since and not (hired.leaving or hired.classic)
+        }
+
+    def _outstanding(self, host: str) -> int:
+        """Tasks that are leased there."""
+        numbers = [hired.number for hired in self.hired.values() if hired.host == host]
+        return sum(lease.open.total() for number in numbers for lease in self.ledger.held_by(number))
+
+    def _judge_hosts(self, now: float) -> None:
+        """Where all fails at once while others do better, the host is at fault, and what failed is tried elsewhere.
+
+        As long as nobody can tell, it rests now and then tries one task again.
+        """
+        hosts = self._hosts(now)
+        for host in self.trials.doubtful:
+            judgement = self.trials.judge(host, hosts - {host})
+            if judgement is Judgement.DOUBTFUL and self.trials.rest(host):
+                words = f"{IN_A_ROW} tasks in a row failed there at once, and no other host has done one yet"
+                self.at_fault(host, words)
+            if judgement is not Judgement.AT_FAULT:
+                continue
+            _, failed = self.journal.settled()
+            positions = [position for position in self.trials.blame(host) if position in failed]
+            self.journal.append(Kind.REDO, {"r": [[position, position + 1] for position in positions]})
+            self.ledger.redo([(position, position + 1) for position in positions], 0, len(positions))
+            words = (
+                f"{IN_A_ROW} tasks in a row failed there at once while other hosts did theirs;"
+                f" {len(positions)} of them are tried elsewhere"
+            )
+            self.at_fault(host, words)
 
     def _answered(self, hired: Hired, answer: Answer) -> Answer:
         hired.answer = answer
@@ -352,6 +402,16 @@ class Run:
         for position, attempt, final in verdict.failed:
             self._journal_failure(report.lease, hired, position, attempt, final, errors[position])
         self._tally(hired, verdict)
+        self._try_host(hired, verdict, now)
+
+    def _try_host(self, hired: Hired, verdict: Verdict, now: float) -> None:
+        """What a report says of its host."""
+        if verdict.done:
+            self.trials.succeeded(hired.host)
+        for position, _, _ in verdict.failed:
+            self.trials.failed(hired.host, position, hired.task_s if hired.task_s is not None else 0.0)
+        if self.trials.doubtful:
+            self._judge_hosts(now)
 
     def _keep_results(self, report: LeaseReport, verdict: Verdict) -> None:
         results = report.results

@@ -10,6 +10,7 @@ so that memory follows what is unsettled and not what was ever read. The states 
     TODO --lease--> LEASED --done--> DONE
       ^               |  \\--failed, attempts left--> waiting --due--> TODO
       |               |  \\--failed, none left------> FAILED
+      |               |  \\--its processor died-----> waiting for another place --lease--> LEASED
       +--given back, lost, lapsed and leased anew----+
 
 Invariants (tests/unit/test_ledger.py): every position is in exactly one state; DONE and FAILED absorb; a
@@ -19,7 +20,7 @@ position is open under at most one lease that has not lapsed; only the newest le
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coordinator.core.health import retry_delay_s
@@ -32,8 +33,8 @@ class Policy:
     """What happens to a task that failed.
 
     ``retries``: further attempts after an attempt that raised. ``deaths``: so many processors may die with the
-    task before it is given up. ``backoff_s``/``backoff_cap_s``: seconds before the first retry, doubling up to
-    the cap.
+    task, each on another host as far as there are others, before it is given up. ``backoff_s``/``backoff_cap_s``:
+    seconds before the first retry, doubling up to the cap.
     """
 
     retries: int = 0
@@ -72,6 +73,9 @@ class Ledger:
         self._waiting: list[tuple[float, int]] = []
         self._attempts: dict[int, int] = {}
         self._deaths: dict[int, int] = {}
+        #: where processors died with the task, and which of these tasks wait for another place
+        self._died_at: dict[int, set[str]] = {}
+        self._shunned: set[int] = set()
         self._next = first_lease
 
     # --- the stream ---------------------------------------------------------------------------------
@@ -93,8 +97,13 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        """Tasks that failed and wait for their next attempt."""
-        return len(self._waiting)
+        """Tasks that failed and wait for their next attempt: for its time, or for another place."""
+        return len(self._waiting) + len(self._shunned)
+
+    @property
+    def shuns(self) -> bool:
+        """Does any task wait for another host than those where processors died with it?"""
+        return bool(self._shunned)
 
     @property
     def retried(self) -> bool:
@@ -103,7 +112,7 @@ class Ledger:
 
     @property
     def leased(self) -> int:
-        return self.count - self.settled - self.todo.total() - len(self._waiting)
+        return self.count - self.settled - self.todo.total() - self.waiting
 
     @property
     def finished(self) -> bool:
@@ -126,10 +135,22 @@ class Ledger:
 
     # --- leasing ------------------------------------------------------------------------------------
 
-    def lease(self, holder: int, most: int, now: float, term_s: float | None = None) -> Lease | None:
-        """Give at most ``most`` tasks to ``holder``; None when there is none to give now."""
+    def lease(
+        self,
+        holder: int,
+        most: int,
+        now: float,
+        term_s: float | None = None,
+        place: str = "",
+        places: Collection[str] = (),
+    ) -> Lease | None:
+        """Give at most ``most`` tasks to ``holder``; None when there is none to give now.
+
+        ``place``: the holder's host; ``places``: those that work. A task with which a processor died is not given to
+        the same host while there are others that it has not been to.
+        """
         self._wake(now)
-        taken = self.todo.take(most)
+        taken = self._take_shunned(place, places) or self.todo.take(most)
         if taken is None:
             return None
         start, stop = taken
@@ -203,8 +224,10 @@ class Ledger:
                 self.todo.add(start, stop)
         return over
 
-    def lost(self, holder: int, current: int | None, now: float) -> tuple[list[tuple[int, int]], Verdict]:
-        """``holder`` is dead: its tasks go to others at once; ``current`` is the task it died in, if known.
+    def lost(
+        self, holder: int, current: int | None, now: float, place: str = ""
+    ) -> tuple[list[tuple[int, int]], Verdict]:
+        """``holder``, on the host ``place``, is dead: its tasks go to others at once; ``current``: the task it died in.
 
         Returns the freed ranges and the verdict on ``current``, which fails for good when it killed too many.
         """
@@ -212,7 +235,7 @@ class Ledger:
         verdict = Verdict()
         for lease in self.held_by(holder):
             if current is not None and current in lease.open:
-                self._died(lease, current, verdict)
+                self._died(lease, current, verdict, place)
             freed.extend(lease.open)
             self._free(lease)
         return freed, verdict
@@ -310,7 +333,7 @@ class Ledger:
         del self._lapsed[lease.number]
 
     def _settle(self, start: int, stop: int) -> None:
-        for table in (self._attempts, self._deaths):
+        for table in (self._attempts, self._deaths, self._died_at):
             if len(table) > stop - start:
                 for position in range(start, stop):
                     table.pop(position, None)
@@ -331,17 +354,29 @@ class Ledger:
         heapq.heappush(self._waiting, (now + delay, position))
         verdict.failed.append((position, attempt, False))
 
-    def _died(self, lease: Lease, position: int, verdict: Verdict) -> None:
+    def _died(self, lease: Lease, position: int, verdict: Verdict, place: str) -> None:
         attempt = self.attempt(position)
         deaths = self._deaths.get(position, 0) + 1
         if deaths < self.policy.deaths:
             self._deaths[position] = deaths
             verdict.failed.append((position, attempt, False))
+            if place:
+                self._died_at.setdefault(position, set()).add(place)
+                self._close(lease, position, position + 1)
+                self._shunned.add(position)
             return
         self._close(lease, position, position + 1)
         self._settle(position, position + 1)
         self.failed += 1
         verdict.failed.append((position, attempt, True))
+
+    def _take_shunned(self, place: str, places: Collection[str]) -> tuple[int, int] | None:
+        for position in self._shunned:
+            died_at = self._died_at[position]
+            if place not in died_at or died_at.issuperset(places):
+                self._shunned.remove(position)
+                return position, position + 1
+        return None
 
     def _wake(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:

@@ -37,10 +37,12 @@ class Block:
 
 
 class Hand:
-    """One processor. ``board``: the task that its guard sees it work on, -1 for none; ``pace_s``: seconds a task."""
+    """One processor. ``board``: the task that its guard sees it work on, -1 for none; ``pace_s``: seconds a task;
+    ``host``: its keeper; ``machine``: the name of the host that both are on."""
 
-    def __init__(self, run: str, number: int, host: int, pid: int, pace_s: float) -> None:
+    def __init__(self, run: str, number: int, host: int, machine: str, pid: int, pace_s: float) -> None:
         self.run, self.number, self.host, self.pid, self.pace_s = run, number, host, pid, pace_s
+        self.machine = machine
         self.incarnation = f"i{number}"
         self.alive, self.stopped, self.working = True, False, False
         self.board = -1
@@ -57,7 +59,7 @@ class Hand:
 
     @property
     def who(self) -> dict[str, object]:
-        return {"host": f"h{self.host}", "pid": self.pid, "log": "", "kept": True}
+        return {"host": self.machine, "pid": self.pid, "log": "", "kept": True}
 
     # --- the work -----------------------------------------------------------------------------------
 

@@ -74,14 +74,15 @@ class Oracle:
         self.vouch(request.processor, now)
         reported = sum(b - a for report in request.reports for a, b in report.ranges)
         reported += sum(len(report.failed) for report in request.reports)
-        before = sum(self.accepted.values()) + sum(self.errors.values())
         self.recorded((one for one in records if one.kind != Kind.LEASE), now)
         for number, start, stop in request.returned:
             if (gave := self.leases.get(number)) is not None:
                 for position in range(start, stop):
                     self._release(gave, position, "leased>todo given back")
         self.recorded((one for one in records if one.kind == Kind.LEASE), now)
-        late = reported - (sum(self.accepted.values()) + sum(self.errors.values()) - before)
+        believed = sum(b - a for one in records if one.kind == Kind.DONE for a, b in one.header["r"])
+        believed += sum(one.kind == Kind.FAILED for one in records)
+        late = reported - believed
         self.late += late
         self.transitions["late"] += late
 
@@ -150,6 +151,9 @@ class Oracle:
                         self._unacknowledged.append(position)
             elif kind == Kind.FAILED:
                 self._failed(header)
+            elif kind == Kind.REDO:
+                for a, b in header["r"]:
+                    self._excused(range(a, b))
 
     def _leased(self, number: int, holder: int, positions: range, now: float) -> None:
         demand(number > self._top, f"lease {number} was given after lease {self._top}")
@@ -240,7 +244,8 @@ class Oracle:
                 counts[header["pos"]] += 1
                 self.state[header["pos"]] = FAILED if header["final"] else TODO
             elif kind == Kind.REDO:
-                self._again()
+                for a, b in header["r"]:
+                    self._excused(range(a, b))
         twice = [position for position, times in self.accepted.items() if times > 1]
         demand(not twice, f"tasks {twice} were accepted more than once")
         lost = [p for p in self.acknowledged if p >= len(self.state) or self.state[p] != DONE]
@@ -274,8 +279,12 @@ class Oracle:
 
     def _again(self) -> None:
         """A Coordinator that starts tries failed tasks anew."""
-        for position, state in enumerate(self.state):
-            if state == FAILED:
+        self._excused(range(len(self.state)))
+
+    def _excused(self, positions: Iterable[int]) -> None:
+        """What failed among these is TODO again, as if it had never been tried."""
+        for position in positions:
+            if self.state[position] == FAILED:
                 self.state[position] = TODO
                 self.errors.pop(position, None)
                 self.deaths.pop(position, None)

@@ -14,6 +14,7 @@ from coordinator.core.exchange import Answer, Request
 from coordinator.core.records import Kind, Record
 from coordinator.core.replay import Recovered, State, checkpoint, fold, recovered
 from coordinator.core.simulateoracle import Oracle
+from coordinator.core.spans import Spans
 from coordinator.errors import BadParameters, BadRequest, UnknownRun
 
 #: seconds between two looks at the time, and the gap between them that means that the Coordinator itself slept
@@ -48,6 +49,12 @@ class Journal:
     def lines(self, a: int, b: int) -> list[str]:
         return [str(position) for position in range(a, b)]
 
+    def settled(self) -> tuple[Spans, Spans]:
+        state = State()
+        for record in self.records:
+            fold(state, record)
+        return state.done, state.failed
+
 
 @dataclass
 class Post:
@@ -62,6 +69,7 @@ class Beat:
     """What a keeper says: who lives and is not stopped, and who ended how (number, words, position, cause)."""
 
     host: int
+    machine: str
     living: list[tuple[int, int, int]]
     exits: list[tuple[int, str, int, str]]
 
@@ -82,6 +90,9 @@ class Server:
         self.journal, self.oracle, self.run_id, self.life = journal, oracle, run, before.life + 1
         self.run = make_run(journal, before, run, oracle.policy, lambda: 0.0, oracle.term_s)
         self.posts: dict[int, Post] = {}
+        #: hosts that are to rest because all fails there; they have rested by the next look at the time
+        self._resting: list[str] = []
+        self.run.at_fault = lambda host, words: self._resting.append(host)
         self.doom: str | None = None
         self.refused = 0
         self._parked: dict[int, Request] = {}
@@ -175,7 +186,7 @@ class Server:
         post.heard = now
         for number, pid, position in told.living:
             post.numbers.add(number)
-            hired = self.run.hired.get(number) or self.run.hire(number, f"h{told.host}", pid, "", now, kept=True)
+            hired = self.run.hired.get(number) or self.run.hire(number, told.machine, pid, "", now, kept=True)
             hired.position = position
             self.run.ledger.renew(number, now)
             self.oracle.vouch(number, now)
@@ -219,6 +230,9 @@ class Server:
             return "slept"
         if self.journal.stalled:
             return "stalled"
+        resting, self._resting = self._resting, []
+        for host in resting:
+            self.run.trials.again(host)
         numbers = [lease.number for lease in self.run.lapse(now)]
         self.oracle.lapsed(numbers, now)
         given_up = self.silent(now)

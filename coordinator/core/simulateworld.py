@@ -35,7 +35,10 @@ class World(Wire):
             return False
         mine = [hand for hand in self.living if hand.host == keeper and hand.run == self._run and not hand.stopped]
         exits = list(self._exits[keeper])
-        server.beat(Beat(keeper, [(hand.number, hand.pid, hand.board) for hand in mine], exits), self.now)
+        server.beat(
+            Beat(keeper, self.machine_of(keeper), [(hand.number, hand.pid, hand.board) for hand in mine], exits),
+            self.now,
+        )
         self._leave(server.settle(self.now))
         if not lost and cut != "in":
             del self._exits[keeper][: len(exits)]

@@ -11,7 +11,7 @@ from random import Random
 from coordinator.core.leases import Lease
 from coordinator.core.ledger import Ledger, Policy
 
-TERM_S, BACKOFF_S, RETRIES, DEATHS = 10.0, 5.0, 1, 2
+TERM_S, BACKOFF_S, RETRIES, DEATHS = 10.0, 5.0, 1, 3
 HOLDERS = 3
 
 
@@ -24,7 +24,8 @@ class Model:
         self.ledger = ledger_type(self._policy, first_lease=1, term_s=TERM_S)
         self.now = 0.0
         self.ledger.extend(8)
-        self.state = ["todo"] * 8  # todo, leased, waiting, done, failed
+        self.state = ["todo"] * 8  # todo, leased, waiting, shunned, done, failed
+        self.died_at: dict[int, set[int]] = {}
         self.newest: dict[int, int] = {}  # position -> number of the newest lease
         self.given: dict[int, tuple[int, set[int]]] = {}  # lease -> holder, positions it may still report
         self.lapsed: set[int] = set()
@@ -46,17 +47,21 @@ class Model:
 
     def lease(self, rng: Random) -> None:
         most = rng.randrange(1, 5)
-        lease = self.ledger.lease(rng.randrange(HOLDERS), most, self.now)
+        holder = rng.randrange(HOLDERS)
+        here = rng.sample(range(HOLDERS), rng.randrange(HOLDERS + 1))  # who works
+        lease = self.ledger.lease(holder, most, self.now, None, f"h{holder}", {f"h{one}" for one in here})
         for p, due in list(self.due.items()):
             if due <= self.now:
                 del self.due[p]
                 self.state[p] = "todo"
         todo = {p for p, state in enumerate(self.state) if state == "todo"}
+        shunned = {p for p, state in enumerate(self.state) if state == "shunned"}
+        fit = {p for p in shunned if holder not in self.died_at[p] or set(here) <= self.died_at[p]}
         if lease is None:
-            assert not todo, "whoever asks is given what there is"
+            assert not todo | fit, "whoever asks is given what there is"
             return
         positions = set(range(lease.start, lease.stop))
-        assert positions <= todo, "only what is TODO can be leased"
+        assert positions <= todo or (positions <= fit and len(positions) == 1), "only what is TODO can be leased"
         assert lease.number > max(self.given, default=0), "numbers grow"
         assert 0 < len(lease) <= most
         for number in self.lapsed:
@@ -161,7 +166,8 @@ class Model:
         own = [n for n, (owner, _) in self.given.items() if owner == holder]
         open_ = sorted(p for n in own for p in self.given[n][1])
         current = rng.choice([*open_, None])
-        freed, verdict = self.ledger.lost(holder, current, self.now)
+        place = rng.choice(["", f"h{holder}"])
+        freed, verdict = self.ledger.lost(holder, current, self.now, place)
         for number in own:
             self._freed(number)
         if current is None:
@@ -171,7 +177,10 @@ class Model:
             self.deaths[current] = self.deaths.get(current, 0) + 1
             if self.deaths[current] >= DEATHS:
                 self._settled(current, "failed")
-        expected = set(open_) - {p for p, _, final in verdict.failed if final}
+            elif place:
+                self.state[current] = "shunned"
+                self.died_at.setdefault(current, set()).add(holder)
+        expected = set(open_) - {p for p, _, final in verdict.failed if final or place}
         assert {p for a, b in freed for p in range(a, b)} == expected
 
     def redo(self, rng: Random) -> None:
@@ -206,6 +215,7 @@ class Model:
         new.remember({p: self._tried(p) for p in {*self.failures, *self.deaths}}, dict(self.deaths))
         self.lapsed.clear()
         self.due.clear()
+        self.died_at.clear()
         self.ledger = new
 
     STEPS: tuple[Callable[[Model, Random], None], ...] = (
@@ -225,7 +235,8 @@ class Model:
         todo = [p for a, b in ledger.todo for p in range(a, b)]
         assert todo == [p for p, state in enumerate(self.state) if state == "todo"]
         shown = (ledger.done, ledger.failed, ledger.waiting, ledger.leased, ledger.count)
-        assert shown == (count("done"), count("failed"), count("waiting"), count("leased"), len(self.state))
+        waiting = count("waiting") + count("shunned")
+        assert shown == (count("done"), count("failed"), waiting, count("leased"), len(self.state))
         held = [p for lease in ledger.leases.values() if not lease.lapsed for a, b in lease.open for p in range(a, b)]
         assert sorted(held) == [p for p, state in enumerate(self.state) if state == "leased"], "one live lease each"
         for p, state in enumerate(self.state):
@@ -244,8 +255,8 @@ class Model:
 
     def _settled(self, p: int, state: str) -> None:
         self.state[p] = state
-        self.failures.pop(p, None)
-        self.deaths.pop(p, None)
+        for table in (self.failures, self.deaths, self.died_at):
+            table.pop(p, None)
 
     def _freed(self, number: int) -> None:
         open_ = self.given[number][1]

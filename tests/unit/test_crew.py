@@ -289,7 +289,7 @@ def test_an_exit_is_noted_at_once_and_what_it_held_is_free(job: Job) -> None:
         job.block(0)
         heard = yard.beat(keeper, "node1", exits=[[0, 1000, "signal 9 (SIGKILL)", 0, ""]])
         assert heard[0]["noted"] == [0]
-        assert job.run.ledger.todo.total() == 2
+        assert job.run.ledger.leased == 0
         assert job.run.ledger.attempt(0) == 2, "the task it died in has an attempt less"
         assert yard.crew.take_gone() == [("node1", 1000)]
         again = yard.beat(keeper, "node1", exits=[[0, 1000, "signal 9 (SIGKILL)", 0, ""]])
@@ -426,7 +426,7 @@ def test_what_ended_while_no_coordinator_was_there_gives_its_tasks_back(job: Job
     job.again()
     yard = Yard(job, FakeExecutor())
     yard.beat("old", "node1", exits=[[4, 1004, "signal 9 (SIGKILL)", 0, ""]])
-    assert job.run.ledger.todo.total() == 1
+    assert job.run.ledger.leased == 0
     assert job.run.ledger.attempt(0) == 2
 
 

@@ -118,11 +118,21 @@ class KeepsWhatNobodyHolds(Ledger):
 
 
 class LosesTheTasksOfTheDead(Ledger):
-    def lost(self, holder: int, current: int | None, now: float) -> Any:
+    def lost(self, holder: int, current: int | None, now: float, place: str = "") -> Any:
         before = self.todo.copy()
-        answer = super().lost(holder, current, now)
+        answer = super().lost(holder, current, now, place)
         self.todo = before
         return answer
+
+
+class NeverTriesElsewhere(Ledger):
+    def _take_shunned(self, place: str, places: Any) -> None:
+        return None
+
+
+class TriesTheSameHostAgain(Ledger):
+    def _take_shunned(self, place: str, places: Any) -> Any:
+        return super()._take_shunned("somewhere", places)
 
 
 class CountsDoneTwice(Ledger):
@@ -153,6 +163,8 @@ MUTANTS: list[type[Ledger]] = [
     ForgetsRetries,
     KeepsWhatNobodyHolds,
     LosesTheTasksOfTheDead,
+    NeverTriesElsewhere,
+    TriesTheSameHostAgain,
     CountsDoneTwice,
     LeavesLateReportsInTodo,
 ]

@@ -223,7 +223,7 @@ def test_a_task_that_kills_its_processors_is_given_up_with_the_reason(tmp_path: 
     job.read("a", "b", "c", "d")
     job.block(0, size=2)
     job.run.depart(0, "signal 9 (SIGKILL)", 0, job.clock())
-    assert job.run.ledger.todo.total() == 4, "what it held goes to others at once"
+    assert job.run.ledger.leased == 0, "what it held goes to others at once"
     job.block(1, size=2)
     job.run.depart(1, "signal 9 (SIGKILL)", 0, job.clock())
     assert (job.run.ledger.failed, job.run.ledger.todo.total()) == (1, 3)

@@ -41,8 +41,8 @@ def found_by(play: Callable[[int], object]) -> int | None:
 def the_same_lease_number_twice(patch: Patch) -> None:
     lease = Ledger.lease
 
-    def planted(self: Ledger, *given: Any) -> Lease | None:
-        made = lease(self, *given)
+    def planted(self: Ledger, *given: Any, **more: Any) -> Lease | None:
+        made = lease(self, *given, **more)
         self._next -= made is not None and made.number % 5 == 0
         return made
 
@@ -133,8 +133,8 @@ def a_lease_that_was_shared_out_comes_back_whole(patch: Patch) -> None:
 def deaths_are_not_counted(patch: Patch) -> None:
     died = Ledger._died
 
-    def planted(self: Ledger, lease: Lease, position: int, verdict: Any) -> None:
-        died(self, lease, position, verdict)
+    def planted(self: Ledger, lease: Lease, position: int, *given: Any) -> None:
+        died(self, lease, position, *given)
         self._deaths.pop(position, None)
 
     patch.setattr(Ledger, "_died", planted)
