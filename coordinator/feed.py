@@ -23,7 +23,8 @@ from coordinator.keeper import script_argv
 
 #: tasks that lie read and not leased: below the first the pipe is read, above the second it is not
 LOW, HIGH = 16_384, 32_768
-PIPE_BYTES = 256 << 10
+#: what the pipe holds, in the kernel, and how much of it is read in one turn
+PIPE_BYTES, READ_BYTES = 256 << 10, 128 << 10
 #: feeders that may be lost one after another, without one new task between them, before the stream is given up
 LOSSES = 3
 
@@ -105,7 +106,7 @@ class Feed:
             self._reading = False
 
     def _readable(self) -> None:
-        data = os.read(self._pipe, PIPE_BYTES)
+        data = os.read(self._pipe, READ_BYTES)
         if not data:
             self._lost()
             return

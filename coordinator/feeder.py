@@ -31,8 +31,9 @@ from coordinator.core.exchange import text_of
 from coordinator.errors import UnservableTaskID
 from coordinator.zygote import ROLE
 
-#: most IDs of one slice, and how many may lie read and unsent
-SLICE, READ_AHEAD = 4096, 16_384
+#: most IDs of one slice, and how many may lie read and unsent: small, so that a job of thousands of tasks needs the
+#: same memory as one of millions
+SLICE, READ_AHEAD = 2048, 4096
 #: IDs that are taken from the generator in one go
 GULP = 256
 #: bytes of a slice's text above which the slice is sent in parts

@@ -20,7 +20,7 @@ from coordinator.core.spans import Spans
 from coordinator.errors import NoSuchJob
 from coordinator.lines import Lines
 
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def group_errors(failures: Iterable[Failure]) -> list[ErrorGroup]:
     ]
 
 
-def texts_of(lines: Lines, spans: Spans) -> Iterator[list[str]]:
-    """The canonical IDs at the positions of ``spans``, some thousands at a time."""
+def texts_of(lines: Lines, spans: Iterable[tuple[int, int]]) -> Iterator[list[str]]:
+    """The canonical IDs at the positions of ``spans``, about a thousand at a time."""
     for a, b in spans:
         for start in range(a, b, _CHUNK):
             yield lines.lines(start, min(b, start + _CHUNK))

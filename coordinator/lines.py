@@ -13,7 +13,7 @@ from coordinator.core.ids import slice_digest
 from coordinator.core.slices import INTEGERS, UNWRITTEN, SliceIndex
 from coordinator.frames import damaged, segment_path
 
-MAX_SLICES = 4
+MAX_SLICES = 2
 MAX_CACHED_BYTES = 1 << 20
 
 
@@ -23,9 +23,10 @@ class Lines:
     def __init__(self, directory: str, index: SliceIndex) -> None:
         self.index = index
         self._directory = directory
-        # Oldest use first. A slice is a text until somebody asks for its lines.
-        self._kept: dict[int, str | list[str]] = {}
-        self._pinned: dict[int, str | list[str]] = {}
+        # Slices as texts, oldest use first. Lines cost three times as much, so only the last slice has any.
+        self._kept: dict[int, str] = {}
+        self._pinned: dict[int, str] = {}
+        self._split: tuple[int, list[str]] = (-1, [])
 
     def lines(self, a: int, b: int) -> list[str]:
         """The canonical texts of the IDs at positions ``a`` to ``b`` (exclusive); IndexError if one is not known."""
@@ -62,7 +63,7 @@ class Lines:
                 return None
         return answer if offset == INTEGERS else None
 
-    def pin(self, number: int, text: str | list[str]) -> None:
+    def pin(self, number: int, text: str) -> None:
         """Hold a slice that is not in the file yet."""
         self._pinned[number] = text
 
@@ -71,20 +72,20 @@ class Lines:
         self._keep(number, self._pinned.pop(number))
 
     def _slice(self, number: int) -> list[str]:
-        pinned = self._pinned.get(number)
-        if pinned is not None:
-            if isinstance(pinned, str):
-                pinned = self._pinned[number] = pinned.split("\n")
-            return pinned
-        kept = self._kept.pop(number, None)
-        if kept is None:
-            kept = self._read(number)
-        lines = kept.split("\n") if isinstance(kept, str) else kept
-        self._keep(number, lines)
-        return lines
+        if self._split[0] != number:
+            self._split = (-1, [])  # what was there goes before what comes
+            self._split = (number, self._text(number).split("\n"))
+        return self._split[1]
 
-    def _keep(self, number: int, kept: str | list[str]) -> None:
-        self._kept[number] = kept
+    def _text(self, number: int) -> str:
+        text = self._pinned.get(number)
+        if text is None:
+            text = self._kept.pop(number, None) or self._read(number)
+            self._keep(number, text)
+        return text
+
+    def _keep(self, number: int, text: str) -> None:
+        self._kept[number] = text
         while len(self._kept) > 1 and (len(self._kept) > MAX_SLICES or self._kept_bytes() > MAX_CACHED_BYTES):
             del self._kept[next(iter(self._kept))]
 

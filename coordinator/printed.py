@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 
-_BUFFER_BYTES = 1 << 20
+#: characters that wait at most; joined and encoded they are there three times
+_BUFFER_BYTES = 64 << 10
 
 
 class PrintedFile:

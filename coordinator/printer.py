@@ -185,8 +185,7 @@ class Printer:
         if record.kind == Kind.DONE:
             for a, b in header["r"]:
                 for x, y in state.done.gaps(a, b):
-                    for start in range(x, y, 4096):
-                        texts = self._lines.lines(start, min(y, start + 4096))
+                    for texts in texts_of(self._lines, [(x, y)]):
                         self._files[SUCCESS].put(ids.to_lines(texts))
                 if state.failed.overlaps(a, b):
                     self._stale.add(ERROR)

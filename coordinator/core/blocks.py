@@ -15,8 +15,8 @@ AIM_S = 0.2
 GROWTH = 8
 #: tasks longer than this are handed out one at a time, without one ahead
 LONG_TASK_S = 0.05
-#: most tasks of one block
-MOST = 16_384
+#: most tasks of one block; their IDs lie in memory several times while the block is answered
+MOST = 2048
 #: most bytes of the IDs of one block
 MOST_BYTES = 1 << 20
 

@@ -1,0 +1,18 @@
+"""Memory does not follow the number of tasks; ``benchmarks/memory.py`` measures it with millions."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.memory import peaks
+
+#: of 31 and 23 MiB; what grows is 16 bytes for each range of positions and 50 for each 2,048 IDs
+MOST_MIB = 2.0
+
+
+@pytest.mark.slow
+def test_twenty_times_the_tasks_need_no_more_memory_in_the_coordinator_and_the_feeder() -> None:
+    few, many = peaks(20_000), peaks(400_000)
+    for process in ("coordinator", "feeder"):
+        assert few[process] > 1
+        assert many[process] - few[process] < MOST_MIB, process
