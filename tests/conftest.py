@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from coordinator import paths, procs
+from tests import smalldisk
+from tests.smalldisk import SmallDisk
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,6 +77,13 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
             procs.signal_identity(identity, signal.SIGKILL)
         _wait_for_end(left)
         pytest.fail(f"the test left processes behind (killed now):\n{shown}", pytrace=False)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A file system of its own that a test can fill up; needs root."""
+    with smalldisk.mounted(tmp_path / "small") as disk:
+        yield disk
 
 
 def _reset_logs() -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.farm import Ended, Farm
+from tests.smalldisk import SmallDisk
 
 GOOD = """
     def server():
@@ -425,46 +423,37 @@ def test_a_file_that_cannot_be_written_is_named(farm: Farm, suffix: str) -> None
 # --- a full disk --------------------------------------------------------------------------------------
 
 
+WITH_RESULTS = """
+    def server():
+        yield from range(300)
+
+    def client(server):
+        for number in server:
+            server.result([number] * 1000)
+            yield number
+"""
+
+
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small file system")
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+def full_disk(small_disk: SmallDisk) -> Farm:
+    """The farm on a disk with room for a part of its job's journal."""
+    small_disk.fill(leave_bytes=400_000)
+    farm = Farm(small_disk.path)
+    farm.script(WITH_RESULTS)
+    return farm
 
 
 def test_on_a_full_disk_serving_stops_with_the_reason_and_goes_on_when_there_is_room(
-    farm: Farm, small_disk: Path
+    full_disk: Farm, small_disk: SmallDisk
 ) -> None:
-    disk = Farm(small_disk)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 3_600_000)
-    disk.script(
-        """
-        def server():
-            yield from range(300)
-
-        def client(server):
-            for number in server:
-                server.result([number] * 1000)
-                yield number
-        """
-    )
-    with disk.start() as job:
+    with full_disk.start() as job:
         told = job.until(lambda: (one := job.job())["state"] == "stalled" and one, "stalled")
         assert "No space left on device" in told["reason"]
         assert "JOB.journal" in told["reason"]
         assert told["done"] < 300
-        status = disk.command("status", "JOB")
+        status = full_disk.command("status", "JOB")
         assert "No space left on device" in status.out, status.said
-        ballast.unlink()
+        small_disk.make_room()
         ended = job.wait()
     assert ended.status == 0, ended.said
     assert ended.done == list(range(300))
@@ -473,27 +462,13 @@ def test_on_a_full_disk_serving_stops_with_the_reason_and_goes_on_when_there_is_
 
 
 def test_a_job_that_is_killed_on_a_full_disk_has_lost_nothing_that_it_acknowledged(
-    farm: Farm, small_disk: Path
+    full_disk: Farm, small_disk: SmallDisk
 ) -> None:
-    disk = Farm(small_disk)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 3_800_000)
-    disk.script(
-        """
-        def server():
-            yield from range(300)
-
-        def client(server):
-            for number in server:
-                server.result([number] * 1000)
-                yield number
-        """
-    )
-    with disk.start() as job:
+    with full_disk.start() as job:
         job.until(lambda: job.job()["state"] == "stalled", "stalled")
         job.process.send_signal(signal.SIGKILL)
         job.process.wait()
-    ballast.unlink()
-    ended = disk.run()
+    small_disk.make_room()
+    ended = full_disk.run()
     assert ended.status == 0, ended.said
     assert sorted(ended.results) == [(number, [number] * 1000) for number in range(300)]

@@ -8,8 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from coordinator.disk import Disk
 from coordinator.errors import JournalStalled
 from coordinator.journal import Journal
 from coordinator.printer import Printer
+from tests.smalldisk import SmallDisk
 
 pytestmark = pytest.mark.faults
 
@@ -65,25 +65,9 @@ def assert_all_there(directory: Path, blocks: int) -> None:
 # --- a full disk ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small file system")
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def test_on_a_full_disk_it_says_why_it_stops_and_goes_on_when_there_is_room(small_disk: Path, tmp_path: Path) -> None:
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 300_000)
-    journal = Journal.open(small_disk / "job.journal", "job")
+def test_on_a_full_disk_it_says_why_it_stops_and_goes_on_when_there_is_room(small_disk: SmallDisk) -> None:
+    small_disk.fill(leave_bytes=220_000)
+    journal = Journal.open(small_disk.path / "job.journal", "job")
     begin(journal)
     blocks = acknowledged = 0
     room = True
@@ -102,36 +86,31 @@ def test_on_a_full_disk_it_says_why_it_stops_and_goes_on_when_there_is_room(smal
     for _ in range(3):
         with pytest.raises(JournalStalled):
             journal.commit(sync=True)
-    assert history.read(small_disk / "job").done.total() == acknowledged * 10, "what was not acknowledged is cut back"
+    assert history.read(small_disk.path / "job").done.total() == acknowledged * 10, (
+        "what was not acknowledged is cut back"
+    )
     assert journal.lines(0, blocks * 10)[-1] == f'"task {blocks * 10 - 1}"', "what waits can be read"
-    ballast.unlink()
+    small_disk.make_room()
     journal.commit(sync=True)
     for _ in range(20):
         block(journal, blocks)
         blocks += 1
         journal.commit(sync=True)
     journal.close()
-    assert_all_there(small_disk, blocks)
+    assert_all_there(small_disk.path, blocks)
 
 
 def test_a_disk_that_is_full_at_the_start_or_at_a_checkpoint_costs_nothing(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Journal, "CHECKPOINT_BYTES", 20_000)
-    ballast = small_disk / "ballast"
-
-    def fill() -> None:
-        with ballast.open("ab", buffering=0) as out, suppress(OSError):
-            while out.write(b"x" * 4096):
-                pass
-
-    journal = Journal.open(small_disk / "job.journal", "job")
-    fill()
+    journal = Journal.open(small_disk.path / "job.journal", "job")
+    small_disk.fill()
     begin(journal)
     with pytest.raises(JournalStalled):
         journal.commit(sync=True)
-    assert list((small_disk / "job.journal").glob("*.seg")) == []
-    ballast.unlink()
+    assert list((small_disk.path / "job.journal").glob("*.seg")) == []
+    small_disk.make_room()
     blocks = 0
     for _ in range(60):
         block(journal, blocks)
@@ -139,13 +118,13 @@ def test_a_disk_that_is_full_at_the_start_or_at_a_checkpoint_costs_nothing(
         try:
             journal.commit(sync=True)
         except JournalStalled:
-            ballast.unlink()
+            small_disk.make_room()
             journal.commit(sync=True)
         if blocks % 7 == 0:
-            fill()
+            small_disk.fill()
     journal.close()
-    ballast.unlink(missing_ok=True)
-    assert_all_there(small_disk, blocks)
+    small_disk.make_room()
+    assert_all_there(small_disk.path, blocks)
 
 
 # --- a sync that fails --------------------------------------------------------------------------------------
