@@ -357,6 +357,8 @@ def test_serve_forever_serves_in_the_foreground_until_it_is_closed() -> None:
 
 def test_ctrl_c_ends_a_server_in_the_foreground() -> None:
     program = (
+        # Whoever runs these tests in the background of a shell has SIGINT ignored, and that is inherited.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from coordinator.rpc import XMLRPCServerBase\n"
         "s = XMLRPCServerBase('s', '127.0.0.1', 0); print(s.port, flush=True); s.serve_forever(); print('ended')"
     )
