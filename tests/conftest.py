@@ -27,7 +27,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 # No deadline: a loaded machine is no failure. The seed of a failure is printed by Hypothesis itself.
 settings.register_profile("coordinator", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("coordinator")
+settings.register_profile("quick", settings.get_profile("coordinator"), max_examples=20)
+settings.load_profile("coordinator")  # unless --hypothesis-profile names the other one
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,6 +100,10 @@ def _reset_logs() -> None:
 
 def _descendants() -> set[procs.ProcessIdentity]:
     """Every living process below this one. Zombies that are our own children are reaped on the way."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return set()  # without a child there is nobody below us, since every orphan becomes our child
     parents = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():
