@@ -205,7 +205,14 @@ class Hosts:
         bridge = f"ct{self.number}br"
         # Nothing for this subnet may ever leave by the machine's default route, even while the bridge is down.
         lines = [f"route add unreachable 10.{self.number}.0.0/16 metric 4294967295"]
-        lines += [f"link add {bridge} type bridge", f"addr add {self.gateway}/16 dev {bridge}", f"link set {bridge} up"]
+        # With an address of its own: the kernel would give it the lowest of its ports, another one when that host ends,
+        # and the others' neighbour tables would be wrong for seconds.
+        address = f"02:77:{self.number:02x}:01:00:00"
+        lines += [
+            f"link add {bridge} address {address} type bridge",
+            f"addr add {self.gateway}/16 dev {bridge}",
+            f"link set {bridge} up",
+        ]
         ip("\n".join(lines) + "\n")
 
     def _start_agents(self) -> None:
