@@ -19,7 +19,8 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from coordinator.zygote import ROLE, Work, Zygote, new_board, open_board
 #: seconds between two beats, between two looks at the processors where a time limit is in force, between two tries
 #: to reach a Coordinator that is away
 BEAT_S, WATCH_S, RETRY_S = 1.0, 0.1, 0.5
+#: seconds without a word on a connection to another machine, where every beat is answered, before a new one is opened
+SILENCE_S = 10.0
 #: zygotes that may be killed one after another while they load the script
 LOADS_LOST = 3
 
@@ -58,7 +61,7 @@ class Guard:
         self._board_fd, self._board = board, open_board(board)
         self._channel, self._zygote = channel, zygote
         self._connection = Connection(
-            orders["url"], orders["token"], timeout_s=30.0, fingerprint=orders.get("fingerprint")
+            orders["url"], orders["token"], timeout_s=SILENCE_S, fingerprint=orders.get("fingerprint")
         )
         self._selector = selectors.DefaultSelector()
         self._charges: dict[int, Charge] = {}
@@ -69,6 +72,9 @@ class Guard:
         self._awaited = 0
         self._watched_fd = -1
         self._lost_since: float | None = None
+        # Of this connection, or when it was opened. Nobody tells when a cable is cut.
+        self._heard_at = now()
+        self._silence_s = min(SILENCE_S, orders["grace_s"]) if orders.get("remote") else float("inf")
         self._next_beat = 0.0
         self._fault: str | None = None
         self._threads = 1
@@ -85,10 +91,13 @@ class Guard:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._selector.register(self._channel, selectors.EVENT_READ)
+        self._leave_will()
         if not self._kept:  # else what lies here is handed in first, lest it be done again
             self._want(self._orders["numbers"])
         while True:
             time_s = now()
+            if self._awaited and time_s - self._heard_at > self._silence_s:
+                self._lose(time_s, self._heard_at)
             if time_s >= self._next_beat:
                 self._beat(time_s)
             pause = self._next_beat - now()
@@ -140,6 +149,7 @@ class Guard:
             self._awaited += 1
             if self._connection.fileno() != self._watched_fd:
                 self._unwatch()
+                self._heard_at = now()
                 self._watched_fd = self._connection.fileno()
                 self._selector.register(self._watched_fd, selectors.EVENT_READ)
         except PeerLost:
@@ -155,6 +165,7 @@ class Guard:
             print(f"keeper: {error.message}", flush=True)
             self._kill_all()
             sys.exit(self._leave())
+        self._heard_at = now()
         if self._lost_since is not None:
             self._lost_since, self._kept = None, self._find_kept()
         self._awaited -= 1
@@ -179,12 +190,12 @@ class Guard:
         found = kept.found(orders["log_directory"], orders["name"], orders["run"])
         return [(path, text) for path, text in found if Path(path) not in mine]
 
-    def _lose(self, time_s: float) -> None:
+    def _lose(self, time_s: float, since: float | None = None) -> None:
         self._unwatch()
         self._connection.close()
         self._awaited, self._passing_on = 0, False
         if self._lost_since is None:
-            self._lost_since = time_s
+            self._lost_since = time_s if since is None else since
         self._next_beat = time_s + RETRY_S
 
     def _unwatch(self) -> None:
@@ -209,10 +220,7 @@ class Guard:
             }
             order |= {"number": number, "slot": slot, "log": charge.log, "host": self._orders["host"]}
             order["fingerprint"] = self._orders.get("fingerprint")
-            try:
-                self._channel.sendall(json.dumps(order).encode() + b"\n")
-            except OSError:
-                return  # its end of the channel is closed: _hear_zygote deals with that
+            self._tell_zygote(order)
 
     def _new_log(self, number: int) -> str:
         directory, name = self._orders["log_directory"], self._orders["name"]
@@ -246,6 +254,16 @@ class Guard:
                 procs.kill_session(charge.pid)
 
     # --- the zygote -----------------------------------------------------------------------------------
+
+    def _leave_will(self) -> None:
+        """The end of a guard on another host is seen by its zygote alone, which speaks for it then."""
+        if self._orders.get("remote"):
+            words = ("url", "token", "fingerprint", "run", "keeper", "host", "tag", "grace_s")
+            self._tell_zygote({"will": {**{word: self._orders.get(word) for word in words}, "pid": os.getpid()}})
+
+    def _tell_zygote(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # its end of the channel is closed: _hear_zygote deals with that
+            self._channel.sendall(json.dumps(message).encode() + b"\n")
 
     def _hear_zygote(self) -> None:
         try:
@@ -292,6 +310,7 @@ class Guard:
         self._loaded = False
         self._channel, self._zygote = start_zygote(self._orders, self._board_fd)
         self._selector.register(self._channel, selectors.EVENT_READ)
+        self._leave_will()
 
     def _last_words(self) -> str:
         """The end of what the script printed while it was loaded."""
@@ -304,9 +323,10 @@ class Guard:
 
     def _leave(self) -> int:
         self._kill_all()
+        self._tell_zygote({"will": None})
         self._channel.close()  # the zygote ends by that
         procs.reap(self._zygote)
-        sweep(self._orders["tag"])  # what a task put into a session of its own
+        procs.end_tagged(self._orders["tag"])  # what a task put into a session of its own
         self._connection.close()
         return 0
 
@@ -340,7 +360,7 @@ def fork_keeper(work: Work) -> tuple[int, int]:
         if not line:
             return 0  # the Coordinator ended before it needed us
         orders = _prepare(json.loads(line))
-        sweep(orders["tag"])
+        orders["tag"] = sweep(orders["tag"])
         return Guard(orders, board, ours, pid).serve()
 
     pid = procs.fork(guard)
@@ -348,12 +368,24 @@ def fork_keeper(work: Work) -> tuple[int, int]:
     return pid, writing
 
 
-def sweep(tag: str) -> None:
-    """Kill what tasks of this job had started here and whose keeper was killed together with its zygote."""
-    for pid in procs.tagged(tag):
-        identity = procs.identity_of(pid)
-        if identity is not None:
-            procs.signal_identity(identity, signal.SIGKILL)
+def sweep(run: str) -> str:
+    """Kill what tasks of this run had started here and whose keeper was killed together with its zygote.
+
+    Returns the tag of what this process, a guard, will start: by it the next one knows whether its keeper lives.
+    """
+    own = procs.own_identity()
+    for pid, tag in procs.tags().items():
+        of, _, guard = tag.partition(":")
+        if of == run and not _lives(guard, own):
+            identity = procs.identity_of(pid)
+            if identity is not None:
+                procs.signal_identity(identity, signal.SIGKILL)
+    return f"{run}:{own.pid}.{own.started}"
+
+
+def _lives(guard: str, own: procs.ProcessIdentity) -> bool:
+    pid, _, started = guard.partition(".")
+    return started != "" and procs.is_alive(replace(own, pid=int(pid), started=int(started)))
 
 
 def start_zygote(orders: dict[str, Any], board: int) -> tuple[socket.socket, int]:
@@ -406,7 +438,7 @@ def _keep(orders: dict[str, Any], log: int) -> int:
     os.setsid()
     arrival.say({"ready": os.getpid(), **arrival.who()})
     arrival.settle(log)
-    sweep(orders["tag"])
+    orders["tag"] = sweep(orders["tag"])
     board = new_board()
     channel, zygote = start_zygote(orders, board)
     try:

@@ -204,13 +204,13 @@ def kill_session(sid: int, number: int = signal.SIGKILL) -> int:
                 sent += signal_identity(ProcessIdentity(os.uname().nodename, boot_id(), pid, started), number)
 
 
-def tagged(tag: str) -> list[int]:
-    """The living processes, this one left out, that began with ``COORDINATOR_TAG=tag`` in their environment.
+def tags() -> dict[int, str]:
+    """{pid: tag} of the living processes, this one left out, that began with ``COORDINATOR_TAG`` in their environment.
 
     The kernel shows the environment of the last exec: set the tag where a program is started, not where it forks.
     """
-    wanted = f"{TAG}={tag}".encode()
-    found = []
+    begin = f"{TAG}=".encode()
+    found = {}
     for name in os.listdir("/proc"):
         if not name.isdecimal() or int(name) == os.getpid():
             continue
@@ -219,9 +219,23 @@ def tagged(tag: str) -> list[int]:
             suppress(FileNotFoundError, ProcessLookupError, PermissionError),
             open(f"/proc/{name}/environ", "rb") as file,
         ):
-            if wanted in file.read().split(b"\0"):
-                found.append(int(name))
+            for variable in file.read().split(b"\0"):
+                if variable.startswith(begin):
+                    found[int(name)] = os.fsdecode(variable[len(begin) :])
     return found
+
+
+def tagged(tag: str) -> list[int]:
+    """Those of ``tags()`` that began with this one."""
+    return [pid for pid, found in tags().items() if found == tag]
+
+
+def end_tagged(tag: str) -> None:
+    """Kill what began with that tag."""
+    for pid in tagged(tag):
+        identity = identity_of(pid)
+        if identity is not None:
+            signal_identity(identity, signal.SIGKILL)
 
 
 def reset_signals() -> None:

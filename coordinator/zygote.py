@@ -3,11 +3,14 @@
 The keeper's guard starts it, with the script, and orders Processors over a socket; it says which pid each got and how
 each ended. It has one thread and holds no lock, journal or listening socket, so that forking it is safe; where the
 script's imports leave threads behind, it starts the script anew for each Processor instead and says so. When the
-guard is gone it ends its Processors and itself: nothing on a host outlives its guard.
+guard is gone it ends its Processors, tells the Coordinator in its place that they are dead (on another host nobody
+else can), and ends itself: no work on a host outlives its guard.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import mmap
 import os
@@ -16,9 +19,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from coordinator import paths, procs
 from coordinator.errors import LaunchFailed
@@ -59,6 +63,8 @@ class Zygote:
         self._selector = selectors.DefaultSelector()
         self._numbers: dict[int, tuple[int, int]] = {}
         self._heard = b""
+        #: how to speak for the guard if it is killed; None where its end is seen
+        self._will: dict[str, Any] | None = None
 
     def serve(self) -> int:
         """Fork and reap until the guard is gone; the exit status."""
@@ -76,11 +82,15 @@ class Zygote:
                 except ConnectionResetError:
                     heard = b""
                 if not heard:
-                    self._end_all()
+                    self._orphaned()
                     return 0
                 *lines, self._heard = (self._heard + heard).split(b"\n")
                 for line in lines:
-                    self._start(json.loads(line))
+                    order = json.loads(line)
+                    if "will" in order:
+                        self._will = order["will"]
+                    else:
+                        self._start(order)
 
     def _start(self, order: dict[str, Any]) -> None:
         number = order["number"]
@@ -125,12 +135,46 @@ class Zygote:
         try:
             self._channel.sendall(json.dumps(message).encode() + b"\n")
         except (BrokenPipeError, ConnectionResetError):
-            self._end_all()
+            self._orphaned()
             os._exit(0)
 
-    def _end_all(self) -> None:
+    def _orphaned(self) -> None:
+        """The guard is gone: nobody would see how the Processors fare, so they end."""
         for _, pid in self._numbers.values():
             procs.kill_session(pid)
+        exits = [[number, pid, f"lost with its keeper ({procs.reap(pid)})"] for number, pid in self._numbers.values()]
+        if self._will is not None:
+            procs.end_tagged(self._will["tag"])
+            execute(self._will, exits)
+
+
+def execute(will: dict[str, Any], exits: list[list[Any]]) -> None:
+    """Tell the Coordinator that a guard was killed and its Processors are dead, so that their tasks go to others at
+    once. One that is away is told when it is back, within the grace time."""
+    from coordinator.core.exchange import text_of
+    from coordinator.errors import CoordinatorError, PeerLost
+    from coordinator.hand import RETRY_MOST_S, now
+    from coordinator.wire.client import Connection
+
+    said = {key: will[key] for key in ("run", "keeper", "host", "pid")}
+    said |= {"seq": 0, "load": os.getloadavg()[0], "processors": [], "fault": None, "threads": 1}
+    said["exits"] = [[number, pid, how, -1, ""] for number, pid, how in exits]
+    over = now() + will["grace_s"]
+    while True:
+        connection = Connection(will["url"], will["token"], timeout_s=10.0, fingerprint=will.get("fingerprint"))
+        try:
+            if exits:
+                connection.note("beat", text_of({**said, "leaving": False}))
+            connection.note("beat", text_of({**said, "exits": [], "leaving": True}))
+            return
+        except PeerLost:
+            if now() > over:
+                return
+            time.sleep(RETRY_MOST_S)  # nobody can wake us: the peer is gone
+        except CoordinatorError:
+            return  # the run is over: nobody misses them
+        finally:
+            connection.close()
 
 
 def work_as_processor(order: dict[str, Any], board: int, work: Work) -> int:
@@ -146,8 +190,7 @@ def work_as_processor(order: dict[str, Any], board: int, work: Work) -> int:
         os.dup2(descriptor, target)
     os.close(log)
     os.close(null)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = _printing(sys.stdout, 1), _printing(sys.stderr, 2)
     _reseed()
     os.environ[procs.TAG] = order["tag"]
     os.environ["COORDINATOR_JOB"], os.environ["COORDINATOR_PROCESSOR"] = order["name"], str(order["number"])
@@ -167,6 +210,24 @@ def work_as_processor(order: dict[str, Any], board: int, work: Work) -> int:
     processor.max_errors_in_a_row = order.get("max_errors_in_a_row", processor.max_errors_in_a_row)
     processor.run_all(work.client, work.setup, work.setup_options, **work.options)
     return 0
+
+
+class _Log(io.FileIO):
+    """What is printed while the disk is full is lost, and nothing else: it is no reason for a task to fail."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return memoryview(data).nbytes
+
+
+def _printing(before: TextIO, descriptor: int) -> io.TextIOWrapper:
+    """sys.stdout or sys.stderr of a Processor, a line at a time."""
+    raw = io.BufferedWriter(_Log(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(raw, before.encoding, before.errors, line_buffering=True)
 
 
 def _reseed() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import errors, procs
+from coordinator import errors, keeper, procs
 
 HANG_S = 30.0
 
@@ -356,11 +356,43 @@ def test_a_tag_finds_what_was_started_with_it_even_in_another_session():
         wait_until(lambda: procs.tagged("run-1") == [mine.pid])
         assert procs.tagged("run-11") == [other.pid]
         assert procs.tagged("run") == []
+        assert procs.tags() == {mine.pid: "run-1", other.pid: "run-11"}
+        procs.end_tagged("run-1")
+        assert mine.wait() == -9
+        assert other.poll() is None
     finally:
         for child in (mine, other):
             child.kill()
             child.wait()
     assert procs.tagged("run-1") == []
+
+
+def test_what_a_dead_keeper_left_is_swept_away_and_what_a_living_one_has_is_not():
+    dead = subprocess.Popen(["/bin/sleep", "0"])
+    ended = procs.identity_of(dead.pid)
+    assert ended is not None
+    dead.wait()
+    own = procs.own_identity()
+    tags = {
+        "of the dead": f"run-1:{ended.pid}.{ended.started}",
+        "of another with its pid": f"run-1:{own.pid}.{own.started - 1}",
+        "without a keeper": "run-1",
+        "of the living": f"run-1:{own.pid}.{own.started}",
+        "of another run": f"run-11:{ended.pid}.{ended.started}",
+    }
+    children = {
+        what: subprocess.Popen(["/bin/sleep", "1000"], env={**os.environ, procs.TAG: tag}) for what, tag in tags.items()
+    }
+    try:
+        wait_until(lambda: set(procs.tags()) >= {child.pid for child in children.values()})
+        assert keeper.sweep("run-1") == tags["of the living"]
+        swept = {"of the dead", "of another with its pid", "without a keeper"}
+        wait_until(lambda: {what for what, child in children.items() if child.poll() is not None} >= swept)
+        assert {what for what, child in children.items() if child.poll() is not None} == swept
+    finally:
+        for child in children.values():
+            child.kill()
+            child.wait()
 
 
 # --- daemons ---------------------------------------------------------------------------------------
