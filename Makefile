@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo venv dev system lint types layers fast test test-hosts quick test-all bench testbed testbed-shell testbed-down \
+.PHONY: help demo venv dev system lint types layers fast test test-hosts soak quick test-all bench testbed testbed-shell testbed-down \
 	clean FORCE
 
 HERE := $(CURDIR)
@@ -14,6 +14,7 @@ VERSIONS := 3.11 3.12 3.13
 WORKERS := 2
 NAME := CENSUS
 N := 3
+ROUNDS := 10
 
 # Nothing is written outside the clone by setting up or by the demonstration.
 INSIDE = TMPDIR='$(HERE)/$(VENV)/tmp' PIP_CACHE_DIR='$(HERE)/$(VENV)/pip-cache' PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -28,6 +29,7 @@ help:
 	@echo 'make demo      a real computation on the cores of this machine, in the directory demo/'
 	@echo 'make test      lint, types, layers and all tests; SYSTEM=0 installs no system packages'
 	@echo 'make test-hosts  the tests on real sshd hosts in network namespaces (root)'
+	@echo 'make soak      the table of faults on such hosts ten times, with 200 random schedules; about an hour; or ROUNDS=1'
 	@echo 'make quick     lint, types, layers and the fast tests, in less than 30 s'
 	@echo 'make test-all  the fast tests under each of Python $(VERSIONS) that is here'
 	@echo 'make bench     what benchmarks/ measures'
@@ -73,6 +75,9 @@ test: $(VENV)/.dev system lint types layers
 
 test-hosts: $(VENV)/.dev system
 	@$(PY) -m pytest -q -n $(WORKERS) tests/hosts
+
+soak: $(VENV)/.dev system
+	@$(PY) -m tests.hosts.faults.soak $(ROUNDS)
 
 # --- parts of them ------------------------------------------------------------------------------------
 

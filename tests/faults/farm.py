@@ -1,8 +1,9 @@
 """A farm for fault tests: a script whose every execution leaves a line, processes to kill, and an oracle.
 
-The oracle believes nothing that the code under test says about itself: executions come from a file that the user's
-functions append to, acceptances from the bytes of the journal, read here by a few lines of our own, and from
-NAME.success; the stream is what the test asked for. Processes are found by a mark in their environment.
+The oracle believes nothing that the code under test says about itself: executions come from files that the user's
+functions append to, one for each process, acceptances from the bytes of the journal, read here by a few lines of our
+own, and from NAME.success; the stream is what the test asked for. Processes are found by a mark in their environment.
+tests/hosts/faults has the same farm on several hosts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ HANG_S = 50.0
 LOOK_S = 0.01
 
 _HEAD = """\
-import json, os, subprocess, sys, time
+import json, os, select, subprocess, sys, time
 
 from tests.faults import plant
 
@@ -39,16 +40,21 @@ plant.sow()
 HERE = {directory!r}
 
 
+HOST = os.uname().nodename
+
+
 def note(what, task, server):
-    line = json.dumps([what, task, server.attempt, os.getpid(), server.lease]) + "\\n"
-    descriptor = os.open(HERE + "/executions", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    at = time.clock_gettime(time.CLOCK_BOOTTIME)
+    line = json.dumps([what, at, task, server.attempt, os.getpid(), server.lease, HOST]) + "\\n"
+    path = HERE + "/executions/" + HOST + "." + str(os.getpid())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, line.encode())
     os.close(descriptor)
 
 
 def wait_for(name):
     while not os.path.exists(os.path.join(HERE, name)):
-        time.sleep(0.01)
+        select.select([], [], [], 0.01)  # what moves the clock of a process (libfaketime) breaks time.sleep()
 
 
 def client(server):
@@ -73,13 +79,20 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Execution:
-    """One time that the user's function was given a task. ``ended``: it came to its end."""
+    """One time that the user's function was given a task. ``began_at`` and ``ended_at``: CLOCK_BOOTTIME, which all
+    processes of the machine share; None: it never came to its end."""
 
+    began_at: float
     task: Any
     attempt: int
     pid: int
     lease: int
-    ended: bool
+    host: str
+    ended_at: float | None
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,7 @@ class Farm:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        (directory / "executions").mkdir()
         self.name = "JOB"
         self.mark = f"FAULTS={directory}"
         self._started: list[subprocess.Popen[bytes]] = []
@@ -191,6 +205,8 @@ class Farm:
         over = time.monotonic() + HANG_S
         while not (found := true()):
             if time.monotonic() > over or self._failed():
+                if found := true():  # the last thing that it did
+                    break
                 raise AssertionError(f"never {what}\n{self.told()}")
             time.sleep(LOOK_S)
         return found
@@ -257,19 +273,23 @@ class Farm:
     # --- the oracle ---------------------------------------------------------------------------------------
 
     def executions(self) -> list[Execution]:
-        lines = [json.loads(line) for line in self._text("executions").split("\n")[:-1]]
-        ended = Counter(json.dumps(line[1:]) for line in lines if line[0] == "end")
+        """In the order in which they began."""
         found = []
-        for what, *rest in lines:
-            if what == "begin":
-                key = json.dumps(rest)
-                found.append(Execution(*rest, ended=ended[key] > 0))
-                ended[key] -= 1
-        return found
+        for path in (self.directory / "executions").iterdir():
+            last: list[Any] = []
+            for line in path.read_text().split("\n")[:-1]:
+                what, at, *rest = json.loads(line)
+                if what == "begin":
+                    last = rest
+                    found.append(Execution(at, *rest, ended_at=None))
+                else:
+                    assert rest == last, "a process worked on two tasks at once"
+                    found[-1] = replace(found[-1], ended_at=at)
+        return sorted(found, key=lambda one: one.began_at)
 
     def begun(self) -> int:
         """How many executions there were until now."""
-        return self._text("executions").count('["begin"')
+        return sum(path.read_text().count('["begin"') for path in (self.directory / "executions").iterdir())
 
     def accepted(self) -> list[Accepted]:
         """Each acceptance that the journal holds, by a reader of our own."""

@@ -298,9 +298,28 @@ def _lose_reports() -> None:
     Journal.append = lossy  # type: ignore[method-assign]
 
 
+def _lease_twice() -> None:
+    """Now and then a lease leaves its tasks where others find them."""
+    from coordinator.core.leases import Lease
+    from coordinator.core.ledger import Ledger
+
+    original = Ledger.lease
+    given = [0]
+
+    def generous(ledger: Ledger, holder: int, most: int, now: float, term_s: float | None = None) -> Lease | None:
+        lease = original(ledger, holder, most, now, term_s)
+        given[0] += 1
+        if lease is not None and given[0] % 5 == 0:
+            ledger.todo.add(lease.start, lease.stop)
+        return lease
+
+    Ledger.lease = generous  # type: ignore[method-assign]
+
+
 BUGS: dict[str, Callable[[], None]] = {
     "acknowledge before commit": _acknowledge_before_commit,
     "believe every lease": _believe_every_lease,
     "forget leases": _forget_leases,
     "lose reports": _lose_reports,
+    "lease twice": _lease_twice,
 }
