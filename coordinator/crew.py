@@ -345,6 +345,7 @@ class Crew:
                     self._not_started(post, f"its keeper was started {START_S:g} s ago and has not been heard of")
             elif now - post.heard > term_s and not self._speaks(post, now - term_s):
                 log.warning("keeper silent host=%s for %.0f s: given up", post.host, now - post.heard)
+                self._answer(post)  # if it comes back, all answers on its connection are behind this one
                 self._drop(post, NOT_HEARD_OF)
 
     # --- processors -------------------------------------------------------------------------------------

@@ -379,10 +379,12 @@ def test_a_keeper_on_another_machine_that_is_silent_for_a_lease_is_given_up(job:
         job.read("a")
         yard.grant(node1=1)
         keeper = yard.here("node1").orders["keeper"]
+        parked = yard.beat(keeper, "node1", 0)
         job.block(0)
         job.clock.passes(61.0)
         yard.crew.silent(job.clock(), 60.0)
         assert yard.crew.empty
+        assert len(parked) == 1, "no later answer on its connection waits behind this one"
         assert (yard.crew.take_gone(), job.run.ledger.todo.total()) == ([("node1", 1000)], 1)
         yard.beat(keeper, "node1", 0)
         assert yard.crew.counted() == {"node1": 1}, "it is back, and its processor with it"

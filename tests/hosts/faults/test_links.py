@@ -51,6 +51,7 @@ def test_cut_off_for_longer_than_a_lease_its_task_goes_to_others_and_its_late_re
     farm.over()
     farm.assert_all_is_well(TASKS)
     farm.line("late reports so far: 1 tasks, not accepted")
+    assert len(farm.lines("keeper silent host=node1 ")) == 1, "it was back for good, and told when all was over"
     [second] = [one for one in farm.executions() if one.task == first.task and one.lease != first.lease]
     assert second.host != "node1"
     [accepted] = [one for one in farm.accepted() if one.task == first.task]

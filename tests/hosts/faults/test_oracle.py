@@ -12,10 +12,12 @@ pytestmark = pytest.mark.faults
 def test_of_the_test_two_live_leases_of_one_task_are_found(farm: HostsFarm) -> None:
     farm.controller()
     farm.script("time.sleep(0.2)", "yield from range(20)")
-    farm.job(planted={"bug": "lease twice"})
+    farm.job(grace_s=2.0, planted={"bug": "lease twice"})
     farm.until(lambda: len(farm.unexplained()) > 0, "a task began twice")
     problems = farm.unexplained()
     assert any("with no word of why" in problem for problem in problems), problems
+    farm.kill_job()
+    farm.assert_no_process_on(farm.hosts)
 
 
 def test_of_the_test_a_late_report_that_is_believed_is_found(farm: HostsFarm) -> None:
@@ -34,3 +36,4 @@ def test_of_the_test_a_late_report_that_is_believed_is_found(farm: HostsFarm) ->
     farm.touch("end")
     farm.over()
     assert any(problem.startswith("accepted twice") for problem in farm.problems(range(20)))
+    farm.assert_no_process_on(farm.hosts)
