@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from coordinator import procs
+from coordinator.crew import Post
 from coordinator.executors.choice import is_here
 from coordinator.job import Job
 from coordinator.run import NOT_HEARD_OF
@@ -37,9 +38,7 @@ class Survivors:
 
     def published(self) -> dict[str, Any]:
         """For the run file: keepers and strangers that a successor may hear of."""
-        here = {post.pid: is_here(post.host) for post in self._job.crew.posts.values()}
-        known = [procs.identity_of(pid) if is_here else None for pid, is_here in here.items()]
-        keepers = [asdict(identity) if identity is not None else None for identity in known]
+        keepers = [_mark(post) for post in self._job.crew.posts.values()]
         # Those of earlier lives that have not come back yet may come back to the next one.
         self._unheard = [one for one in self._unheard if one not in keepers and _could_be(one)]
         return {"keepers": [*keepers, *self._unheard], "strangers": self.strangers}
@@ -73,9 +72,17 @@ def may_return(left: dict[str, Any]) -> bool:
     return bool(left.get("strangers")) or any(_could_be(one) for one in left.get("keepers", [None]))
 
 
+def _mark(post: Post) -> dict[str, Any] | None:
+    """By which a successor knows it again: one here by its process, one on another machine by its name."""
+    if not is_here(post.host):
+        return {"keeper": post.keeper}
+    identity = procs.identity_of(post.pid)
+    return asdict(identity) if identity is not None else None
+
+
 def _could_be(keeper: dict[str, Any] | None) -> bool:
-    """None: a keeper on another machine."""
-    if keeper is None:
+    """Could it still live? Of one on another machine nobody here can tell."""
+    if keeper is None or "keeper" in keeper:
         return True
     identity = procs.ProcessIdentity(**keeper)
     return identity.host != socket.gethostname() or procs.is_alive(identity)

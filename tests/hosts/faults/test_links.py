@@ -107,7 +107,6 @@ def test_a_shorter_cut_costs_nothing(farm: HostsFarm) -> None:
     assert {(one.host, one.pid) for one in farm.executions()} == {(one.host, one.pid) for one in first.values()}
 
 
-@pytest.mark.xfail(strict=True, reason="the first keeper of another host that returns makes the others forgotten")
 def test_who_is_cut_off_while_the_coordinator_is_started_again_keeps_its_task(farm: HostsFarm) -> None:
     farm.controller()
     farm.script(WORK, "yield from range(60)")
