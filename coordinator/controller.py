@@ -85,13 +85,13 @@ class ControllerTurns:
 
     def turn(self, calls: list[Call]) -> None:
         for call in calls:
-            self.controller.author = f"{call.caller}@{call.peer}" if call.peer else call.caller
-            self.controller.caller = call.caller or OWNER
+            self.controller.office.author = f"{call.caller}@{call.peer}" if call.peer else call.caller
+            self.controller.office.caller = call.caller or OWNER
             if call.method in self._notes:
                 self._note(call)
             else:
                 self._classic([call])
-        self.controller.author, self.controller.caller = "", OWNER
+        self.controller.office.author, self.controller.office.caller = "", OWNER
         self._wake()
 
     def tick(self) -> None:
@@ -140,14 +140,14 @@ class ControllerTurns:
             parked.call.fault(NotAuthorised(f"{user} is no longer a user of this ResourceController"))
 
     def _answer(self, parked: _Parked, late: bool) -> bool:
-        self.controller.caller = parked.call.caller or OWNER
+        self.controller.office.caller = parked.call.caller or OWNER
         try:
             answer = self.controller.again(parked.method, parked.note, parked.asked, late)
         except CoordinatorError as error:
             parked.call.fault(error)
             return True
         finally:
-            self.controller.caller = OWNER
+            self.controller.office.caller = OWNER
         if answer is None and not late:
             return False
         parked.call.answer(note_text(answer or {}))
@@ -288,12 +288,12 @@ def serve_controller(options: ControllerOptions | Mapping[str, Any], announce: C
             server.recheck()
             turns.forget(user)
 
-        controller.on_removed = removed
+        controller.office.on_removed = removed
         controller.port = port
-        controller.url = url_of(public, port, fingerprint is not None and not paths.is_loopback(public))
+        url = controller.office.url = url_of(public, port, fingerprint is not None and not paths.is_loopback(public))
         logs.open_log(None if chosen.foreground else controller.errlog)
         me = procs.own_identity()
-        told = {"name": chosen.rc, "url": controller.url, "pid": me.pid, "log": controller.errlog, "port": port}
+        told = {"name": chosen.rc, "url": url, "pid": me.pid, "log": controller.errlog, "port": port}
         written = {**told, "host": me.host, "boot": me.boot, "started": me.started, "fingerprint": fingerprint}
         run_file.write(written)
         procs.raise_open_files()
@@ -307,7 +307,7 @@ def authorise_users(token: str, controller: ResourceController) -> Authorise:
     owner = token_check(token, OWNER)
 
     def authorise(user: str, password: str) -> str | None:
-        return owner(user, password) or (controller.users.whose(password) if controller.users is not None else None)
+        return owner(user, password) or controller.office.users.whose(password)
 
     return authorise
 
@@ -318,7 +318,7 @@ def _run(
     loop = asyncio.new_event_loop()
     try:
         # stop() is called within a turn: the loop ends after the answer was sent.
-        controller.on_stop = lambda: _end_soon(loop, server)
+        controller.office.on_stop = lambda: _end_soon(loop, server)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _signalled, loop, server, number)
         server.start(loop)
@@ -328,7 +328,7 @@ def _run(
             turns.tick()
 
         loop.call_later(TICK_S, tick)
-        log.info("serve %s at %s with %d hosts", controller.name, controller.url, len(controller.farm.hosts))
+        log.info("serve %s at %s with %d hosts", controller.name, controller.office.url, len(controller.farm.hosts))
         announce()
         loop.run_forever()
         log.info("end %s; its jobs go on", controller.name)

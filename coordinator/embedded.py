@@ -106,7 +106,7 @@ class OwnRules:
         def tell_both() -> dict[str, Any]:
             told = tell()
             for host, pid in told["gone"]:
-                own.rules.processor_gone(host, pid, own.clock())
+                own.processor_gone(host, pid)
             return told
 
         self._link.start(loop, tell_both, hear)

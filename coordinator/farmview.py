@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import coordinator
+from coordinator.core.farm import Job
+from coordinator.core.hosts import HostInfo
 from coordinator.core.rules import place_key
-
-if TYPE_CHECKING:
-    from coordinator.core.farm import Job
-    from coordinator.core.hosts import HostInfo
-    from coordinator.resource import ResourceController
+from coordinator.office import Office
 
 
-def status(controller: ResourceController) -> list[Any]:
+def status(office: Office) -> list[Any]:
     """``[name, errlog, {host: load}, [[host, maxload]], [[name, url, priority, allocated, running, started]],
     {resource: [path, command]}, {'host:resource': path}, {'host:resource': pid}]``."""
-    state, books = controller.farm, controller.books()
+    state, books = office.farm, office.books()
     jobs = [
         [
             job.beat.name,
@@ -31,11 +29,11 @@ def status(controller: ResourceController) -> list[Any]:
             sum(job.processors.values()),
             job.started,
         ]
-        for job in _in_order(controller)
+        for job in _in_order(office)
     ]
     return [
-        controller.name,
-        controller.errlog,
+        office.name,
+        office.errlog,
         state.loads(),
         [[host.name, host.maxload] for host in state.hosts.values()],
         jobs,
@@ -45,24 +43,24 @@ def status(controller: ResourceController) -> list[Any]:
     ]
 
 
-def farm(controller: ResourceController) -> dict[str, Any]:
+def farm(office: Office) -> dict[str, Any]:
     """Everything that is known, by name; times are wall time in seconds, counts are processors."""
-    state, books = controller.farm, controller.books()
+    state, books = office.farm, office.books()
     loads = state.loads()
     return {
-        "name": controller.name,
-        "url": controller.url,
+        "name": office.name,
+        "url": office.url,
         "pid": os.getpid(),
-        "started": controller.started,
+        "started": office.started,
         "version": getattr(coordinator, "__version__", ""),
-        "log": controller.errlog,
-        "directory": controller.directory,
+        "log": office.errlog,
+        "directory": office.directory,
         "throttle": state.throttle,
         "overload_margin": state.overload_margin,
-        "rebalance_frequency": controller.jobs.rebalance_frequency,
-        "hosts_error": controller.jobs.hosts_error,
-        "hosts": {name: _host(controller, host, loads[name]) for name, host in state.hosts.items()},
-        "jobs": [_job(job, job.state(controller.clock())) for job in _in_order(controller)],
+        "rebalance_frequency": office.jobs.rebalance_frequency,
+        "hosts_error": office.jobs.hosts_error,
+        "hosts": {name: _host(office, host, loads[name]) for name, host in state.hosts.items()},
+        "jobs": [_job(job, job.state(office.clock())) for job in _in_order(office)],
         "rules": {name: rule.to_wire() for book in books for name, rule in book.rules.items()},
         "resources": {place_key(place): path for book in books for place, path in book.built.items()},
         "locks": {place_key(place): lock.pid for book in books for place, lock in book.locks.items()},
@@ -83,19 +81,19 @@ def farm(controller: ResourceController) -> dict[str, Any]:
     }
 
 
-def _in_order(controller: ResourceController) -> list[Job]:
-    return sorted(controller.farm.jobs.values(), key=lambda job: job.order)
+def _in_order(office: Office) -> list[Job]:
+    return sorted(office.farm.jobs.values(), key=lambda job: job.order)
 
 
-def _host(controller: ResourceController, host: HostInfo, load: float) -> dict[str, Any]:
-    state = controller.farm
+def _host(office: Office, host: HostInfo, load: float) -> dict[str, Any]:
+    state = office.farm
     running = state.running(host.name)
     slots = state.plan.room.get(host.name, 0)
     name, reason, since = "ok", None, None
     cut_off = [job.beat.unreachable[host.name] for job in state.jobs.values() if host.name in job.beat.unreachable]
     if cut_off and not running:
         name = "resting" if cut_off[0].startswith("resting") else "unreachable"
-        reason, since = cut_off[0], controller.jobs.cut_off_since.get(host.name)
+        reason, since = cut_off[0], office.jobs.cut_off_since.get(host.name)
     elif host.maxload <= 0:
         reason = "its maxload is 0: it is not to be used"
     elif slots < math.floor(host.maxload):

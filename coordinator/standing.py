@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from coordinator import paths, procs
 from coordinator.core import ids
 from coordinator.errors import CoordinatorError, CoordinatorLost, NoSuchJob, NotAuthorised, StateError
-from coordinator.monitor import Remote, job_remote
+from coordinator.remote import Remote, job_remote
 from coordinator.whereabouts import Place, find
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 
 from coordinator import paths
 from coordinator.errors import BadName, ControllerLost, NoSuchJob, NoToken, StateError
-from coordinator.monitor import bare, controller, job_logins
+from coordinator.remote import bare, controller, job_logins
 
 
 @dataclass(frozen=True)

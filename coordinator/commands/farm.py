@@ -25,7 +25,7 @@ from coordinator.commands.job import ask_farm
 from coordinator.errors import StateError
 
 if TYPE_CHECKING:
-    from coordinator.monitor import Remote
+    from coordinator.remote import Remote
     from coordinator.tables import Table
 
 NEEDS_NAME = (
@@ -210,11 +210,11 @@ def _serve(options: dict[str, Any]) -> int:
 
 def stop_controller(name: str, rc_url: str | None, as_json: bool) -> int:
     """Stop the ResourceController of that name. Its jobs go on with the processors that they have."""
-    from coordinator import monitor
     from coordinator.controller import read_run_file
+    from coordinator.remote import controller as controller_at
 
     noted = read_run_file(os.getcwd(), name) or {}
-    remote = monitor.controller(rc_url or noted.get("url"))
+    remote = controller_at(rc_url or noted.get("url"))
     farm = remote.call("get_farm")
     if farm["name"] != name:
         raise StateError(

@@ -179,10 +179,10 @@ def _head(farm: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def ask_farm(rc_url: str | None, required: bool = True) -> tuple[dict[str, Any] | None, str]:
     """What the ResourceController says of itself, or None and why it could not be asked."""
-    from coordinator import monitor
+    from coordinator import remote
 
     try:
-        return dict(monitor.controller(rc_url).call("get_farm")), ""
+        return dict(remote.controller(rc_url).call("get_farm")), ""
     except CoordinatorError as problem:
         if required:
             raise

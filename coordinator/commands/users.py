@@ -14,7 +14,7 @@ import click
 from coordinator.commands import CONTEXT, document, json_option, print_json, print_tables, rc_url_option
 
 if TYPE_CHECKING:
-    from coordinator.monitor import Remote
+    from coordinator.remote import Remote
 
 
 @click.group(context_settings=CONTEXT)
@@ -90,6 +90,6 @@ def remove(name: str, as_json: bool, rc_url: str | None) -> int:
 
 
 def _remote(rc_url: str | None) -> Remote:
-    from coordinator.monitor import controller
+    from coordinator.remote import controller
 
     return controller(rc_url)

@@ -157,6 +157,19 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
+def check_positive(name: str, value: object) -> float:
+    """``value`` if it is a number from 0, else BadInput."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+        raise BadInput(f"{name} must be a number from 0, not {value!r}")
+    return float(value)
+
+
+def check_pid(pid: object) -> int:
+    if isinstance(pid, bool) or not isinstance(pid, int) or pid < 0:
+        raise BadInput(f"a pid is a whole number, not {str(pid)[:80]!r}")
+    return pid
+
+
 def _number(name: str, value: object, least: float = 0.0) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadParameters(f"{name!r} must be a number, not {_short(value)}")

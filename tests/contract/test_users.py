@@ -25,7 +25,8 @@ from coordinator.errors import (
     StateError,
 )
 from coordinator.monitor import CoordinatorMonitor, RCMonitor
-from coordinator.resource import ResourceController, user_name
+from coordinator.resource import ResourceController
+from coordinator.userdesk import user_name
 from coordinator.users import UserTable, digest_of, is_ticket, ticket_of
 from coordinator.wire.client import Connection
 from tests.contract.serving import HANG_S, TOKEN, Served, serving, to_the_end
@@ -97,7 +98,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             served.server.recheck()
             turns.forget(user)
 
-        controller.on_removed = removed
+        controller.office.on_removed = removed
         made = Site(served, turns, clock)
         yield made
         for line in made.lines.values():
@@ -169,7 +170,7 @@ def test_only_the_owner_admits_removes_lists_and_stops(site):
 def test_the_owner_alone_stops_it(site):
     site.admit("ann")
     stopped = []
-    site.controller.on_stop = lambda: stopped.append(True)
+    site.controller.office.on_stop = lambda: stopped.append(True)
     with pytest.raises(NotAuthorised, match="only the owner of bigcheese may stop it, and you are ann"):
         site.call("ann", "stop")
     assert not stopped
@@ -345,9 +346,9 @@ def test_own_rules_are_kept_over_a_restart(site, tmp_path):
     site.admit("ann")
     site.call("ann", "setrule", "mine", HERS)
     with closing(ResourceController("bigcheese", directory=tmp_path)) as again:
-        again.caller = "ann"
+        again.office.caller = "ann"
         assert again.get_status()[5] == {"mine": HERS}
-        again.caller = "owner"
+        again.office.caller = "owner"
         assert again.get_status()[5] == {}
 
 

@@ -15,7 +15,7 @@ from coordinator.__main__ import main
 from coordinator.commands import record
 from coordinator.commands.run import with_local
 from coordinator.errors import BadInput, ControllerLost, NoSuchJob, StateError
-from coordinator.monitor import controller
+from coordinator.remote import controller
 from tests.contract.jobs import document, ran, write_journal
 
 HANG_S = 60
