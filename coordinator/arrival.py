@@ -12,7 +12,6 @@ import os
 import socket
 import sys
 import time
-from contextlib import suppress
 from typing import Any
 
 import coordinator
@@ -46,9 +45,9 @@ def look(wanted: dict[str, Any]) -> dict[str, Any]:
     """What `coordinator hosts check` shows. ``wanted``: {"paths": [...]}; bytes, runnable processes, wall time."""
     from coordinator import load
 
-    facts = {**who(), "cores": load.cores(), "load": load.load_now(), "memory_bytes": None, "time": time.time()}
-    with suppress(ImportError):  # this host's Python lacks psutil; what runs here can do without
-        facts["memory_bytes"] = load.memory_now().available_bytes
+    here = load.figures()
+    facts = {**who(), "cores": here.cores, "load": here.runnable, "memory_bytes": here.memory_available_bytes}
+    facts |= {"time": time.time()}
     facts["paths"] = {path: os.path.exists(path) for path in wanted["paths"]}
     return facts
 

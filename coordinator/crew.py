@@ -43,6 +43,7 @@ class Post:
     load: float = 0.0
     #: it passed a report on that is in the journal with the next commit
     passed_on: bool = False
+    memory_available_bytes: int | None = None
     told: tuple[int, ...] | None = None
 
 
@@ -163,6 +164,11 @@ class Crew:
         gone, self._gone = self._gone, []
         return gone
 
+    def memory(self) -> dict[str, int]:
+        """{host: bytes that a new process can have there}, where that is known."""
+        here = [post for post in self.posts.values() if post.here]
+        return {post.host: post.memory_available_bytes for post in here if post.memory_available_bytes is not None}
+
     @property
     def empty(self) -> bool:
         return not self.posts
@@ -251,6 +257,7 @@ class Crew:
             log.info("keeper here host=%s pid=%s", post.host, message["pid"])
             self.unreachable.pop(post.host, None)
         post.here, post.heard, post.pid, post.load = True, now, int(message["pid"]), float(message["load"])
+        post.memory_available_bytes = message.get("memory_available_bytes")
         self.threads = max(self.threads, int(message.get("threads") or 1))
         if message.get("fault") and self.fault is None:
             self.fault = str(message["fault"])

@@ -101,6 +101,7 @@ def _host(office: Office, host: HostInfo, load: float) -> dict[str, Any]:
     return {
         "maxload": host.maxload,
         "load": load,
+        "memory_available_bytes": state.memory_available_bytes(host.name),
         "slots": slots,
         "processors": running,
         "state": name,

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coordinator import arrival, kept, paths, procs
+from coordinator import arrival, kept, load, paths, procs
 from coordinator.core.exchange import text_of
 from coordinator.errors import CoordinatorError, PeerLost, UnknownRun
 from coordinator.hand import now
@@ -36,6 +36,8 @@ from coordinator.zygote import ROLE, Work, Zygote, new_board, open_board
 BEAT_S, WATCH_S, RETRY_S = 1.0, 0.1, 0.5
 #: seconds without a word on a connection to another machine, where every beat is answered, before a new one is opened
 SILENCE_S = 10.0
+#: and between two looks at load and memory of the host
+MEASURE_S = 3.0
 #: zygotes that may be killed one after another while they load the script
 LOADS_LOST = 3
 
@@ -85,6 +87,9 @@ class Guard:
         #: reports that Processors which ended could not hand in: (path, text)
         self._kept = self._find_kept()
         self._passing_on = False
+        # Memory is asked for a beat later: that takes longer than the first beat may.
+        self._figures = load.Figures(load.load_now(), None, load.cores())
+        self._next_measure = now() + BEAT_S
 
     def serve(self) -> int:
         """Guard until the job is over; the exit status."""
@@ -122,6 +127,8 @@ class Guard:
 
     def _beat(self, time_s: float, leaving: bool = False) -> None:
         self._watch(time_s)
+        if time_s >= self._next_measure:
+            self._figures, self._next_measure = load.figures(), time_s + MEASURE_S
         self._seq += 1
         charges = [
             [c.number, c.pid, c.position, round(time_s - c.since, 3), procs.process_state(c.pid), c.log]
@@ -134,7 +141,9 @@ class Guard:
             "host": self._orders["host"],
             "pid": os.getpid(),
             "seq": self._seq,
-            "load": os.getloadavg()[0],
+            "load": self._figures.runnable,
+            "memory_available_bytes": self._figures.memory_available_bytes,
+            "cores": self._figures.cores,
             "processors": charges,
             "exits": self._exits,
             "fault": self._fault,

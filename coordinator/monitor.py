@@ -8,13 +8,25 @@ by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from coordinator.errors import CoordinatorError
 from coordinator.paths import Login
 from coordinator.remote import DEFAULT_PORT, Remote, bare, controller_lost, controller_url, job_logins, job_remote
-from coordinator.tables import Column, Table, TableDict, TableList, as_html, as_rich, as_text, cell, clock_time, columns
+from coordinator.tables import (
+    Column,
+    Table,
+    TableDict,
+    TableList,
+    as_html,
+    as_rich,
+    as_text,
+    bytes_size,
+    cell,
+    clock_time,
+    columns,
+)
 
 # A job that does not answer must not hold up the list of all others for long.
 JOB_TIMEOUT_S = 5.0
@@ -25,7 +37,11 @@ CLIENTS = columns("host", "pid", "done")
 PENDING = columns("id", "host", "pid", _SINCE)
 # A processor that has gone has False instead of its pid.
 LOGFILES = columns("log", "host", Column("pid", lambda pid: "-" if pid is False else cell(pid)), "number")
-HOSTS = columns("host", "maxload")
+_HOST_KEYS = ("maxload", "load", "memory_available_bytes", "slots", "processors", "state", "reason", "since")
+HOSTS = columns(
+    *("host", "maxload", "load", Column("memory", bytes_size), "slots", "processors", "state", "reason"),
+    Column("since", clock_time),
+)
 LOADS = columns("host", "load")
 RULES = columns("resource", "file", "command")
 RESOURCES = columns("host:resource", "file")
@@ -33,6 +49,23 @@ LOCKS = columns("host:resource", "held by pid")
 JOBS = columns(
     "name", "url", "priority", "processors", "allocated", "done", "failed", Column("started", clock_time), "problem"
 )
+
+
+class HostRow(list[Any]):
+    """``[host, maxload]`` as the manual has it, which prints with all that the ResourceController knows of the host
+    (``about``)."""
+
+    def __init__(self, values: Iterable[Any], about: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.about = dict(about)
+
+    def row(self) -> list[Any]:
+        return host_row(str(self[0]), {"maxload": self[1], **self.about})
+
+
+def host_row(name: str, about: Mapping[str, Any]) -> list[Any]:
+    """The row of a host in a table with the heads HOSTS."""
+    return [name, *(about.get(key) for key in _HOST_KEYS)]
 
 
 class CoordinatorMonitor:
@@ -164,7 +197,8 @@ class RCMonitor:
         """Bring every attribute up to date, those of the jobs included. A job that is still there keeps its object."""
         name, errlog, load, hosts, jobs, rules, resources, locks = self._remote.call("get_status")[:8]
         self.name, self.errlog = name, errlog
-        self.hosts[:] = hosts
+        about = self._remote.call("get_farm")["hosts"]
+        self.hosts[:] = [HostRow(row, about.get(str(row[0]), {})) for row in hosts]
         for mine, theirs in (
             (self.systemLoad, load),
             (self.rules, rules),
@@ -193,11 +227,9 @@ class RCMonitor:
         return _names(self, self._remote)
 
     def tables(self) -> list[Table]:
-        loads = self.systemLoad
-        hosts = [[row[0], row[1], loads.get(str(row[0]))] for row in self.hosts]
-        jobs = self.coordinators.table()
+        hosts, jobs = self.hosts.table(), self.coordinators.table()
         return [
-            Table(columns("host", "maxload", "load"), hosts, f"ResourceController {self.name} at {self.rc_url}"),
+            Table(HOSTS, hosts.rows, f"ResourceController {self.name} at {self.rc_url}", hosts.empty),
             Table(jobs.columns, jobs.rows, "Jobs", jobs.empty),
         ]
 

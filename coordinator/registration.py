@@ -51,6 +51,7 @@ class Registration:
             "ncpu_limit": min(self._claims.ncpu_limit, crew.limit),
             "processors": crew.counted(),
             "loads": crew.loads(),
+            "memory": crew.memory(),
             "unreachable": crew.unreachable,
             "gone": crew.take_gone(),
         }
@@ -63,8 +64,8 @@ class Registration:
             "resources": sorted(job.resources), "immediate": claims.immediate, "demand_ncpu": claims.demand_ncpu,
             "ncpu_limit": claims.ncpu_limit, "run": job.run_id, "host": socket.gethostname(), "pid": os.getpid(),
             "fingerprint": self._door.fingerprint or "", "directory": job.directory,
-            "wants": min(job.useful(), 1 << 20), "processors": {}, "loads": {}, "unreachable": {}, "gone": [],
-            "seen": self._seen, "wait_s": 0.0, "since": job.started,
+            "wants": min(job.useful(), 1 << 20), "processors": {}, "loads": {}, "memory": {},
+            "unreachable": {}, "gone": [], "seen": self._seen, "wait_s": 0.0, "since": job.started,
         }  # fmt: skip
 
     def heed(self, plan: dict[str, Any] | None) -> None:

@@ -76,6 +76,16 @@ def duration(seconds: object) -> str:
     return f"{whole} s"
 
 
+def bytes_size(count: object) -> str:
+    """A number of bytes as people say it: '3.2 GB'."""
+    if isinstance(count, bool) or not isinstance(count, (int, float)) or not math.isfinite(count):
+        return cell(count)
+    for size, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(count) >= size:
+            return f"{count / size:.1f} {name}"
+    return f"{count:.0f} B"
+
+
 def shown_id(value: object) -> str:
     """A task's ID, given as the JSON of its canonical text, as a line: what NAME.success has and `redo` takes."""
     from coordinator.core import ids
@@ -250,7 +260,7 @@ class TableDict(dict[str, Any]):
 
 def _row(value: Any) -> list[Any]:
     """What a value shows in a table: its own row(), its items if it is a sequence, else itself."""
-    if isinstance(value, (list, tuple)):
-        return list(value)
     row = getattr(value, "row", None)
-    return list(row()) if callable(row) else [value]
+    if callable(row):
+        return list(row())
+    return list(value) if isinstance(value, (list, tuple)) else [value]

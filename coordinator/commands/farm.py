@@ -58,7 +58,8 @@ def hosts(what: str | None, which: str | None, path: str | None, as_json: bool, 
         if which is None:
             raise click.UsageError("which host? `coordinator hosts trust HOST`")
         return trust(which, rc_url, as_json)
-    from coordinator.tables import Column, Table, cell, clock_time, columns
+    from coordinator.monitor import HOSTS, host_row
+    from coordinator.tables import Table, cell
 
     farm = _farm(rc_url)
     if as_json:
@@ -67,10 +68,8 @@ def hosts(what: str | None, which: str | None, path: str | None, as_json: bool, 
         return 0
     if farm.get("hosts_error"):
         print(f"The edited hosts file is not used: {cell(farm['hosts_error'])}", file=sys.stderr)
-    keys = ("maxload", "load", "slots", "processors", "state", "reason", "since")
-    rows = [[name, *(host.get(key) for key in keys)] for name, host in sorted(farm["hosts"].items())]
-    heads = columns("host", *keys[:6], Column("since", clock_time))
-    print_tables([Table(heads, rows, empty=f"(no hosts: {farm['name']}.hosts names none)")])
+    rows = [host_row(name, host) for name, host in sorted(farm["hosts"].items())]
+    print_tables([Table(HOSTS, rows, empty=f"(no hosts: {farm['name']}.hosts names none)")])
     return 0
 
 

@@ -34,7 +34,7 @@ def check(name: str | None, rc_url: str | None, path: str | None, as_json: bool)
     """Try every host; exit status 1 if there is something to do about one."""
     import coordinator
     from coordinator.executors.remote import ask
-    from coordinator.tables import Column, Table, cell, columns
+    from coordinator.tables import Column, Table, bytes_size, cell, columns
 
     table = hosts_of(name, rc_url)
     path = os.path.abspath(path or os.curdir)
@@ -46,7 +46,7 @@ def check(name: str | None, rc_url: str | None, path: str | None, as_json: bool)
         print_json(document("hosts_check", path=path, hosts=rows))
     else:
         heads = columns(
-            "host", *_KEYS[:6], Column("memory", _gigabytes), "path", Column("clock", _seconds), "what to do"
+            "host", *_KEYS[:6], Column("memory", bytes_size), "path", Column("clock", _seconds), "what to do"
         )
         lines = [[host, *(row[key] for key in _KEYS), row["todo"]] for host, row in rows.items()]
         print_tables([Table(heads, lines, empty="(no hosts)")])
@@ -75,10 +75,6 @@ def result(said: Mapping[str, Any], path: str, version: str) -> dict[str, Any]:
     if abs(clock) > CLOCK_S:
         todo.append(f"set its clock, which is {abs(clock):g} s {'ahead' if clock > 0 else 'behind'}")
     return {**row, "todo": "; ".join(todo)}
-
-
-def _gigabytes(value: object) -> str:
-    return f"{value / 1e9:.1f} GB" if isinstance(value, (int, float)) else "-"
 
 
 def _seconds(value: object) -> str:

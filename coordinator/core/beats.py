@@ -118,6 +118,8 @@ class Beat:
     fingerprint: str = ""
     #: when its Coordinator began, wall time in seconds; 0 where that is not told
     since: float = 0.0
+    #: bytes that a new process can have, by host
+    memory: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_note(cls, note: object) -> Beat:
@@ -147,6 +149,7 @@ class Beat:
             fields.number("wait_s", 0.0),
             fields.text("fingerprint", ""),
             fields.number("since", 0.0),
+            fields.by_host("memory", lambda name, value: _count(name, value, 2**63)),
         )
 
 

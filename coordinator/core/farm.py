@@ -122,6 +122,9 @@ class Farm:
             self.due |= _claim(job, {}) != before
         for host, load in beat.loads.items():
             self.load(host, load, now)
+        for host, memory_bytes in beat.memory.items():
+            if host in self._loads:
+                self._loads[host].memory_available_bytes = memory_bytes
         return job, new
 
     def _place(self, beat: Beat, at: float) -> int:
@@ -213,6 +216,11 @@ class Farm:
             known = self._loads.get(host, HostLoad())
             shown[host] = float(known.running) if known.reported is None else known.reported
         return shown
+
+    def memory_available_bytes(self, host: str) -> int | None:
+        """What new processes can have on a host; None where nobody said so."""
+        known = self._loads.get(host)
+        return known.memory_available_bytes if known else None
 
     def running(self, host: str) -> int:
         known = self._loads.get(host)

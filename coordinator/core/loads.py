@@ -26,6 +26,7 @@ class HostLoad:
 
     reported: float | None = None
     reported_now: float = -math.inf
+    memory_available_bytes: int | None = None
     running: int = 0
     ours: float = 0.0
     ours_now: float = 0.0

@@ -292,10 +292,11 @@ def test_an_unreachable_host_is_shown_with_its_reason_and_not_given(peer: Peer) 
 
 
 def test_load_of_other_people_is_a_reason_of_the_host(peer: Peer) -> None:
-    peer.beat(loads={"node1": 9.0})
+    peer.beat(loads={"node1": 9.0}, memory={"node1": 1 << 40})
     assert peer.farm()["hosts"]["node1"] == {
         "maxload": 2.0,
         "load": 9.0,
+        "memory_available_bytes": 1 << 40,
         "slots": 0,
         "processors": 0,
         "state": "ok",

@@ -334,6 +334,21 @@ def test_monitors_and_their_attributes_print_as_tables(
         assert hasattr(shown, "__rich__")
 
 
+def test_hosts_print_with_load_memory_state_and_reason_and_compare_as_the_manuals(
+    port: int, controller: ResourceController
+) -> None:
+    note = {"name": "job", "url": "http://127.0.0.1:1", "loads": {"node1": 0.75}, "memory": {"node1": 3_200_000_000}}
+    controller.beat_job({**note, "processors": {"node1": 2}, "unreachable": {"node2": "node2: connection refused"}})
+    m = RCMonitor("127.0.0.1", port)
+    assert sorted(m.hosts) == [["node1", 2.0], ["node2", 4.0]]
+    heads, *rows = repr(m.hosts).splitlines()
+    assert heads.split() == ["host", "maxload", "load", "memory", "slots", "processors", "state", "reason", "since"]
+    assert rows[0].split() == ["node1", "2.0", "0.75", "3.2", "GB", "2", "2", "ok", "-", "-"]
+    assert "unreachable" in rows[1]
+    assert "node2: connection refused" in rows[1]
+    assert "connection refused" in repr(m)
+
+
 def test_attributes_are_real_lists_and_dictionaries(
     port: int, controller: ResourceController, job: tuple[FakeCoordinator, str]
 ) -> None:

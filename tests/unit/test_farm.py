@@ -239,3 +239,15 @@ def test_a_bad_edit_is_told_once_and_the_old_table_stays(tmp_path: Path) -> None
     path.write_text("c 1\n")
     assert file.look()
     assert list(file.table) == ["c"]
+
+
+def test_memory_of_a_host_is_what_its_keeper_said_last() -> None:
+    made = farm(h=2.0)
+    assert made.memory_available_bytes("h") is None
+    beat(made, loads={"h": 0.5}, memory={"h": 4 << 30, "stranger": 1})
+    assert made.memory_available_bytes("h") == 4 << 30
+    beat(made, now=1.0, processors={"h": 2}, loads={"h": 0.5}, memory={"h": 1 << 40})
+    assert made.memory_available_bytes("h") == 1 << 40
+    assert made.memory_available_bytes("stranger") is None
+    with pytest.raises(BadParameters, match="memory"):
+        beat(made, memory={"h": -1})
