@@ -66,7 +66,7 @@ class Directives:
 
     def setthrottle(self, throttle: float) -> bool:
         """Scale what is shared: 0.5 leaves half of the load to other people."""
-        self._office.farm.throttle = check_positive("throttle", throttle)
+        self._office.jobs.set_throttle(check_positive("throttle", throttle))
         self._office.did("setthrottle %g", throttle)
         self._office.jobs.rebalance()
         return True
@@ -79,7 +79,8 @@ class Directives:
         return known[attr]
 
     def set_hostinfo(self, host: str, attr: str, val: float) -> bool:
-        """Set a host's maxload for this life of the ResourceController; an unknown host is added."""
+        """Set a host's maxload until its line in NAME.hosts is edited or the ResourceController is stopped; an unknown
+        host is added."""
         if attr != "maxload":
             source = f"{self._office.name}.hosts" if self._office.jobs.has_file else "a hosts file"
             raise BadInput(f"a call can set maxload only; {str(attr)[:80]!r} and all options come from {source} only")
@@ -106,10 +107,11 @@ class Directives:
         return found
 
     def stop(self) -> bool:
-        """End the ResourceController. Its jobs go on."""
+        """End the ResourceController. Its jobs go on. What was set by set_hostinfo, setload and setthrottle ends."""
         if self._office.on_stop is None:
             raise StateError("this ResourceController is part of its job and ends with it")
         self._office.owner_only("stop it")
+        self._office.jobs.forget_changes()
         self._office.did("stop")
         self._office.on_stop()
         return True

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from coordinator.changes import Changes
 from coordinator.core.beats import Beat, check_text
 from coordinator.core.farm import Farm, Job
 from coordinator.core.hosts import HostInfo, check_host, check_maxload
@@ -41,8 +42,10 @@ class FarmDesk:
         #: wall time since which a host cannot be used by some job
         self.cut_off_since: dict[str, float] = {}
         self._clock = clock
-        self._hosts = HostsFile(f"{base}.hosts" if hosts is None else None, _table(hosts or {}))
-        self.farm = Farm(first, throttle, overload_margin, loads_matter=hosts is None)
+        self._throttle_option = throttle
+        self._changes = Changes(base if hosts is None else None)
+        self._hosts = HostsFile(f"{base}.hosts" if hosts is None else None, _table(hosts or {}), self._changes)
+        self.farm = Farm(first, self._changes.throttle(throttle), overload_margin, loads_matter=hosts is None)
         self.farm.set_hosts(self._hosts.table)
         self._logged_loads: dict[str, tuple[float, float]] = {}
         self._balanced = clock()
@@ -110,6 +113,17 @@ class FarmDesk:
     def set_maxload(self, host: str, maxload: object) -> None:
         self._hosts.set_maxload(check_host(host), check_maxload(maxload))
         self.farm.set_hosts(self._hosts.table)
+
+    def set_throttle(self, throttle: float) -> None:
+        self._changes.set_throttle(throttle, self._throttle_option)
+        self.farm.throttle = throttle
+
+    def forget_changes(self) -> None:
+        """What people changed by call ends with this life."""
+        self._changes.forget()
+
+    def close(self) -> None:
+        self._changes.close()
 
     def look_at_hosts_file(self) -> None:
         """Take up an edit; a bad one is logged and shown, and the old table stays."""

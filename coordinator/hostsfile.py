@@ -1,7 +1,7 @@
 """NAME.hosts on disk: read at start, read again when it was edited, and what people changed by call meanwhile.
 
-The ResourceController asks it each second. The file itself is never written: a maxload that was set by call holds for
-this life only, and gives way to an edit of that host's line.
+The ResourceController asks it each second. The file itself is never written: a maxload that was set by call is kept in
+NAME.changes, and gives way to an edit of that host's line.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from coordinator.changes import Changes
 from coordinator.core import hosts
 from coordinator.core.hosts import HostInfo
 from coordinator.errors import HostsFileError
@@ -19,14 +20,19 @@ _MOST_BYTES = 64 << 20
 class HostsFile:
     """The table of hosts. ``path`` None: a fixed table (an embedded ResourceController has no file)."""
 
-    def __init__(self, path: str | None, table: Mapping[str, HostInfo] | None = None) -> None:
+    def __init__(
+        self, path: str | None, table: Mapping[str, HostInfo] | None = None, changes: Changes | None = None
+    ) -> None:
         self.path = path
+        self._changes = changes or Changes(None)
         self._file: dict[str, HostInfo] = dict(table or {})
         self._called: dict[str, HostInfo] = {}
         self._seen: tuple[int, ...] | None = None
         if path is not None:
             self._seen = _mark(path)
             self._file = self._read(path)
+        for name, maxload in self._changes.maxloads(self._file).items():
+            self._called[name] = (self._file.get(name) or HostInfo(name)).with_maxload(maxload)
 
     @property
     def table(self) -> dict[str, HostInfo]:
@@ -34,8 +40,9 @@ class HostsFile:
         return {**self._file, **self._called}
 
     def set_maxload(self, name: str, maxload: float) -> None:
-        """For this life: an unknown host is added."""
+        """An unknown host is added. Raises StateError if it cannot be kept; then nothing has changed."""
         known = self.table.get(name) or HostInfo(name)
+        self._changes.set_maxload(name, maxload, self._file.get(name))
         self._called[name] = known.with_maxload(maxload)
 
     def look(self) -> bool:
@@ -46,7 +53,9 @@ class HostsFile:
         self._seen = mark
         table = self._read(self.path)
         edited = {name for name in self._file.keys() | table.keys() if self._file.get(name) != table.get(name)}
-        self._called = {name: host for name, host in self._called.items() if name not in edited}
+        for name in edited & self._called.keys():
+            self._changes.drop(name)
+            del self._called[name]
         self._file = table
         return True
 

@@ -129,3 +129,4 @@ class Office:
     def close(self) -> None:
         """Close the shelves."""
         self.rules.close()
+        self.jobs.close()

@@ -683,6 +683,46 @@ def test_sigterm_ends_it_cleanly_and_kill_9_hinders_no_restart(tmp_path: Path) -
         assert server.wait(HANG_S) == 0
 
 
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_what_people_changed_by_call_survives_its_end_and_is_dropped_by_stop(
+    tmp_path: Path, end: signal.Signals
+) -> None:
+    hosts = tmp_path / "bigcheese.hosts"
+    hosts.write_text("localhost 2\nnode1 2\nnode2 2\n")
+
+    def called(told: dict[str, Any], *calls: tuple[Any, ...]) -> dict[str, Any]:
+        client = Connection(told["url"], token=paths.find_token("127.0.0.1", told["port"]))
+        for method, *params in calls:
+            assert client.call(method, *params) is True
+        farm: dict[str, Any] = client.call("get_farm")
+        client.close()
+        return farm
+
+    def maxloads(farm: dict[str, Any]) -> dict[str, float]:
+        return {name: host["maxload"] for name, host in farm["hosts"].items()}
+
+    with process(tmp_path) as (server, told):
+        called(told, ("set_hostinfo", "node1", "maxload", 5.0), ("setload", "node2", "maxload", 0.0))
+        called(told, ("set_hostinfo", "llc22", "maxload", 2.0), ("setthrottle", 0.5))
+        server.send_signal(end)
+        server.wait(HANG_S)
+    hosts.write_text("localhost 2\nnode1 3\nnode2 2\n")
+    with process(tmp_path, port=told["port"]) as (server, told):
+        farm = called(told)
+        assert maxloads(farm) == {"localhost": 2.0, "node1": 3.0, "node2": 0.0, "llc22": 2.0}
+        assert farm["throttle"] == 0.5
+        assert hosts.read_text() == "localhost 2\nnode1 3\nnode2 2\n"
+        client = Connection(told["url"], token=paths.find_token("127.0.0.1", told["port"]))
+        assert client.call("stop") is True
+        client.close()
+        assert server.wait(HANG_S) == 0
+    assert not (tmp_path / "bigcheese.changes").exists()
+    with process(tmp_path, port=told["port"]) as (server, told):
+        farm = called(told)
+        assert maxloads(farm) == {"localhost": 2.0, "node1": 3.0, "node2": 2.0}
+        assert farm["throttle"] == 1.0
+
+
 def test_what_prevents_a_start_is_told_before_the_announcement(tmp_path: Path) -> None:
     (tmp_path / "bigcheese.hosts").write_text("# a\n# b\n# c\n# d\n# e\n# f\nlocalhost two\n")
     with process(tmp_path) as (_, told):
