@@ -81,6 +81,7 @@ class ClassicCalls:
             if (host, pid) in job.pids:
                 job.heard = self._office.clock()
         self._office.did("report_load host=%s pid=%d load=%.2f", host, check_pid(pid), load)
+        self._office.jobs.rebalance_soon()
         return not self._office.farm.overloaded(host, load)
 
     def request_cpus(self, name: str, url: str) -> list[str]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from coordinator.changes import Changes
 from coordinator.core.beats import Beat, check_text
-from coordinator.core.farm import Farm, Job
+from coordinator.core.farm import Farm
 from coordinator.core.hosts import HostInfo, check_host, check_maxload
+from coordinator.core.jobs import Job
 from coordinator.errors import HostsFileError, NoSuchJob, UnknownHost
 from coordinator.hostsfile import HostsFile
 

@@ -10,8 +10,8 @@ import os
 from typing import Any
 
 import coordinator
-from coordinator.core.farm import Job
 from coordinator.core.hosts import HostInfo
+from coordinator.core.jobs import Job
 from coordinator.core.rules import place_key
 from coordinator.office import Office
 

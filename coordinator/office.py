@@ -11,8 +11,9 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 
-from coordinator.core.farm import Farm, Job
+from coordinator.core.farm import Farm
 from coordinator.core.hosts import HostInfo
+from coordinator.core.jobs import Job
 from coordinator.core.rules import Place, RuleBook
 from coordinator.errors import NotAuthorised
 from coordinator.farmdesk import FarmDesk

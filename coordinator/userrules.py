@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from coordinator.core.farm import Job
+from coordinator.core.jobs import Job
 from coordinator.core.rules import Lock, Place, Rule, RuleBook, check_resource
 from coordinator.errors import BadInput, NotAuthorised
 from coordinator.ruledesk import RuleDesk

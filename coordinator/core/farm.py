@@ -9,57 +9,17 @@ us, for they are its Coordinator's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
-from coordinator.core.balance import Claim, Plan, assign, room
+from coordinator.core.balance import Plan, assign, room
 from coordinator.core.beats import Beat
 from coordinator.core.hosts import HostInfo
+from coordinator.core.jobs import Job, Places, known_by
 from coordinator.core.loads import HostLoad
 
-#: a job whose Coordinator is silent for so long is out of the queue (its beats come every 5 to 10 s)
-SILENT_S = 30.0
-#: and is shown as lost from here on
-LATE_S = 15.0
+#: a job whose Coordinator is silent for so long is out of the queue: within 30 s of its death, looks and all
+SILENT_S = 28.0
 #: a Coordinator that knows only the classic calls has no beat; its processors report every ten minutes
 CLASSIC_SILENT_S = 1800.0
-
-
-@dataclass
-class Job:
-    """A Coordinator in the queue: its last beat, and what it may have."""
-
-    beat: Beat
-    order: int
-    started: float
-    heard: float
-    classic: bool = False
-    pids: set[tuple[str, int]] = field(default_factory=set)
-    slots: Mapping[str, int] = field(default_factory=dict)
-    reason: str | None = None
-    version: int = 0
-    #: what people directed, and what the Coordinator itself said then: (priority, immediate, demand_ncpu)
-    directed: tuple[float, bool, int] | None = None
-    own: tuple[float, bool, int] | None = None
-
-    @property
-    def processors(self) -> Mapping[str, int]:
-        """Processors that run now, by host: what the Coordinator counts, or the classic registrations."""
-        if not self.classic:
-            return self.beat.processors
-        counts: dict[str, int] = {}
-        for host, _ in self.pids:
-            counts[host] = counts.get(host, 0) + 1
-        return counts
-
-    @property
-    def marks(self) -> set[str]:
-        """The words by which its processors may name it."""
-        return {self.beat.url, self.beat.run, self.beat.name} - {""}
-
-    def state(self, now: float) -> str:
-        if not self.classic and now - self.heard > LATE_S:
-            return "lost"
-        return "running" if self.slots or self.processors else "queued"
 
 
 class Farm:
@@ -86,6 +46,7 @@ class Farm:
         self._loads: dict[str, HostLoad] = {}
         self._loads_matter = loads_matter
         self._order = 0
+        self._places = Places()
 
     # --- jobs ---
 
@@ -99,27 +60,25 @@ class Farm:
         if job is None:
             self._order += 1
             job = Job(beat, self._place(beat, at), at, now, classic)
+            # A Coordinator that came back under its name, on another port perhaps, has its place again.
             predecessor = self._with_name(beat)
             if predecessor is not None:
-                # A Coordinator that came back under its name, on another port perhaps, has its place again.
                 job.order, job.started = predecessor.order, predecessor.started
                 self.drop(predecessor.beat.url, now)
+            elif (place := self._places.take(beat, now)) is not None:
+                job.order, job.started = place
             self.jobs[beat.url] = job
             self._count(job.processors, +1, now)
             self.due = True
         else:
-            if not classic and job.directed is not None:
-                # People's word holds until the Coordinator itself asks for something else.
-                if _wishes(beat) == job.own:
-                    beat = _with_wishes(beat, job.directed)
-                else:
-                    job.directed = None
-            before, was_running = _claim(job, {}), job.processors
-            job.beat, job.heard, job.classic = beat, now, classic
+            before, was_running = job.claim({}), job.processors
+            job.classic = classic
+            job.heed(beat)
+            job.heard = now
             if job.processors != was_running:
                 self._count(was_running, -1, now)
                 self._count(job.processors, +1, now)
-            self.due |= _claim(job, {}) != before
+            self.due |= job.claim({}) != before
         for host, load in beat.loads.items():
             self.load(host, load, now)
         for host, memory_bytes in beat.memory.items():
@@ -136,10 +95,7 @@ class Farm:
 
     def direct(self, job: Job, priority: float, immediate: bool, demand_ncpu: int) -> None:
         """People change what a Coordinator asks for."""
-        if job.directed is None:
-            job.own = _wishes(job.beat)
-        job.directed = (priority, immediate, demand_ncpu)
-        job.beat = _with_wishes(job.beat, job.directed)
+        job.direct((priority, immediate, demand_ncpu))
         self._changed()
 
     def drop(self, url: str, now: float) -> Job | None:
@@ -172,6 +128,7 @@ class Farm:
         lost = [job for job in self.jobs.values() if now - job.heard > (CLASSIC_SILENT_S if job.classic else SILENT_S)]
         for job in lost:
             self.drop(job.beat.url, now)
+            self._places.keep(job, now)
         return lost
 
     def renew(self, now: float) -> None:
@@ -180,13 +137,8 @@ class Farm:
             job.heard = now
 
     def _with_name(self, beat: Beat) -> Job | None:
-        def mark(one: Beat) -> tuple[str, ...]:
-            return (one.name, one.user, one.host, one.directory)
-
-        for job in self.jobs.values():
-            if beat.directory and mark(job.beat) == mark(beat):
-                return job
-        return None
+        who = known_by(beat)
+        return next((job for job in self.jobs.values() if who is not None and known_by(job.beat) == who), None)
 
     # --- hosts and loads ---
 
@@ -267,7 +219,7 @@ class Farm:
     def rebalance(self, now: float) -> list[Job]:
         """Make a new Plan. Returns the jobs whose answer changed."""
         others = {host: known.of_others(now) for host, known in self._loads.items()} if self._loads_matter else {}
-        claims = [_claim(job, job.slots) for job in self.jobs.values()]
+        claims = [job.claim(job.slots) for job in self.jobs.values()]
         self.plan = assign(self.hosts, others, {}, claims, self.throttle, self.overload_margin)
         self.due = False
         changed = []
@@ -287,28 +239,3 @@ class Farm:
     def _changed(self) -> None:
         self.version += 1
         self.due = True
-
-
-def _wishes(beat: Beat) -> tuple[float, bool, int]:
-    return (beat.priority, beat.immediate, beat.demand_ncpu)
-
-
-def _with_wishes(beat: Beat, wishes: tuple[float, bool, int]) -> Beat:
-    return replace(beat, priority=wishes[0], immediate=wishes[1], demand_ncpu=wishes[2])
-
-
-def _claim(job: Job, placed: Mapping[str, int]) -> Claim:
-    beat = job.beat
-    return Claim(
-        beat.url,
-        job.order,
-        beat.name,
-        beat.priority,
-        beat.immediate,
-        beat.demand_ncpu,
-        beat.ncpu_limit,
-        beat.wants,
-        job.processors,
-        placed,
-        beat.unreachable,
-    )

@@ -581,6 +581,51 @@ def test_a_beat_waits_until_its_answer_changes_or_its_time_is_over(wired: Any) -
         assert waiting.result(HANG_S) == second
 
 
+def edited(turns: ControllerTurns, clock: Clock) -> None:
+    """NAME.hosts is edited, and a second passes."""
+    path = Path(turns.controller.directory, "bigcheese.hosts")
+    path.write_text("node1 maxload=5\nnode2 maxload=2\n")
+    clock.now += 1
+    turns.tick()
+
+
+#: what happens -> what A has then, where A shares two hosts of two slots with B, and C waits
+EVENTS: dict[str, tuple[Any, dict[str, int]]] = {
+    "a job ends": (("unregister_coordinator", "B", "http://B", "done"), {"node1": 2, "node2": 2}),
+    "set_hostinfo": (("set_hostinfo", "node2", "maxload", 6.0), {"node1": 1, "node2": 3}),
+    "setload": (("setload", "node1", "maxload", 0.0), {"node2": 1}),
+    "a new host": (("set_hostinfo", "node3", "maxload", 2.0), {"node1": 1, "node2": 1, "node3": 1}),
+    "setthrottle": (("setthrottle", 0.5), {"node2": 1}),
+    "other work": (("report_load", "node1", 1, 4.0), {"node2": 1}),
+    "a job of higher priority": (("register_coordinator", "B", "http://B", "", 3.0, [], True, 0), {"node2": 1}),
+    "a job that demands": (("register_coordinator", "D", "http://D", "", 1.0, [], False, 2), {"node2": 1}),
+    "an edited hosts file": (edited, {"node1": 3, "node2": 1}),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_shares_anew_at_once_and_who_waits_is_told(event: str, tmp_path: Path, clock: Clock) -> None:
+    """No time passes but the second in which an edited file is seen: nothing here waits for a timer."""
+    happens, after = EVENTS[event]
+    (tmp_path / "bigcheese.hosts").write_text("node1 2.0\nnode2 2.0\n")
+    turns = ControllerTurns(ResourceController("bigcheese", directory=tmp_path, clock=clock))
+    told = {"name": "A", "url": "http://A", "immediate": True}
+    with contextlib.closing(turns.controller), serving(turn=turns.turn) as served, ThreadPoolExecutor(1) as pool:
+        note_of(served, "beat_job", **told)
+        note_of(served, "beat_job", name="B", url="http://B", immediate=True)
+        note_of(served, "beat_job", name="C", url="http://C")
+        first = note_of(served, "beat_job", **told, processors={"node1": 1, "node2": 1})
+        assert first["slots"] == {"node1": 1, "node2": 1}
+        waiting = pool.submit(note_of, served, "beat_job", **told, seen=first["version"], wait_s=9)
+        wait_until_parked(served, turns, 1)
+        if callable(happens):
+            served.on_loop(lambda: happens(turns, clock))
+        else:
+            with xmlrpc.client.ServerProxy(served.url) as standard:
+                getattr(standard, happens[0])(*happens[1:])
+        assert waiting.result(HANG_S)["slots"] == after
+
+
 def test_a_server_that_slept_drops_no_job(wired: Any) -> None:
     served, turns, clock = wired
     note_of(served, "beat_job", name="A", url="http://x")

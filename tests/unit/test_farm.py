@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from coordinator.core.beats import Beat
-from coordinator.core.farm import CLASSIC_SILENT_S, SILENT_S, Farm, Job
+from coordinator.core.farm import CLASSIC_SILENT_S, SILENT_S, Farm
 from coordinator.core.hosts import HostInfo
+from coordinator.core.jobs import PLACE_KEPT_S, Job
 from coordinator.core.loads import FRESH_IF_IDLE_S
 from coordinator.errors import BadParameters, HostsFileError
 from coordinator.hostsfile import HostsFile
@@ -75,6 +76,32 @@ def test_a_coordinator_that_returns_under_its_name_takes_its_place_again() -> No
     assert made.jobs["http://x/other-port"].slots == {"h": 4}
     assert "http://x/A" not in made.jobs
     assert made.jobs["http://x/other-port"].started == 0.0
+
+
+def test_one_that_returns_after_it_left_the_queue_has_its_place_again_and_one_that_ended_has_not() -> None:
+    made = farm()
+    same = {"user": "bob", "host": "here", "directory": "/home/bob"}
+    beat(made, "A", 0.0, **same)
+    beat(made, "B", SILENT_S, **same)
+    assert [job.beat.name for job in made.expire(SILENT_S + 1)] == ["A"]
+    made.rebalance(SILENT_S + 1)
+    assert made.jobs["http://x/B"].slots == {"h": 4}
+    back, new = made.hear(Beat.from_note({"name": "A", "url": "http://x/other-port", **same}), 500.0, 500.0)
+    made.rebalance(500.0)
+    assert (new, back.slots, back.started) == (True, {"h": 4}, 0.0)
+    assert not made.jobs["http://x/B"].slots
+    made.drop("http://x/other-port", 501.0)  # this one has ended: the next of that name is another job
+    assert beat(made, "A", 502.0, **same).order > made.jobs["http://x/B"].order
+
+
+def test_a_place_is_not_kept_for_ever_nor_for_who_does_not_say_where_it_works() -> None:
+    made = farm()
+    same = {"user": "bob", "host": "here", "directory": "/home/bob"}
+    beat(made, "A", 0.0, **same)
+    beat(made, "nowhere", 0.0)
+    assert len(made.expire(SILENT_S + 1)) == 2
+    assert beat(made, "nowhere", 100.0).order == 3
+    assert beat(made, "A", SILENT_S + 2 + PLACE_KEPT_S, **same).order == 4
 
 
 def test_another_job_on_a_dead_jobs_port_inherits_nothing() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from coordinator.core import balance, farm, replay, simulateserver
-from coordinator.core.farm import Farm, Job
+from coordinator.core import balance, replay, simulateserver
+from coordinator.core.farm import Farm
+from coordinator.core.jobs import Job
 from coordinator.core.leases import Lease
 from coordinator.core.ledger import Ledger
 from coordinator.core.loads import HostLoad
@@ -398,8 +399,8 @@ def a_directive_is_undone_by_the_next_beat(patch: Patch) -> None:
 
 
 def slots_on_hosts_that_cannot_be_reached(patch: Patch) -> None:
-    claim = farm._claim
-    patch.setattr(farm, "_claim", lambda job, placed: replace(claim(job, placed), avoid={}))
+    claim = Job.claim
+    patch.setattr(Job, "claim", lambda job, placed: replace(claim(job, placed), avoid={}))
 
 
 def a_limit_is_not_kept(patch: Patch) -> None:
