@@ -84,7 +84,10 @@ def _build(ask: Ask, question: dict[str, Any], answer: dict[str, Any]) -> None:
     }
     try:
         with _only_builder(path):
-            if question["gone"] or answer.get("rebuild") or not os.path.exists(path):
+            # Whoever was here before us is gone, and what that left under a temporary name is half a file.
+            _remove_left(path)
+            # Who missed it may have looked before somebody else built it.
+            if answer.get("rebuild") or not os.path.exists(path):
                 run_rule(command, path, f"{path}.building.{lock}")
         told["built"], told["size_bytes"] = True, size_bytes(path)
     except (BuildFailed, OSError) as error:
@@ -135,6 +138,13 @@ def size_bytes(path: str) -> int:
     if not os.path.isdir(path):
         return os.path.getsize(path)
     return sum(os.path.getsize(os.path.join(top, name)) for top, _, names in os.walk(path) for name in names)
+
+
+def _remove_left(path: str) -> None:
+    directory, name = os.path.split(path)
+    for entry in os.listdir(directory or "."):
+        if entry.startswith(f"{name}.building."):
+            _remove(os.path.join(directory, entry))
 
 
 def _remove(path: str) -> None:

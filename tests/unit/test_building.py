@@ -154,6 +154,30 @@ def test_where_a_partition_left_two_builders_the_second_finds_it_built(tmp_path:
     assert ask.settled()["built"]
 
 
+def test_who_missed_it_before_another_built_it_does_not_build_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+
+    def built_meanwhile(_: dict[str, Any]) -> dict[str, Any]:
+        path.write_text("first")
+        return build(path, "echo second > %s")
+
+    with FakeController(file(path), built_meanwhile, {}, file(path)) as ask, open_resource(ask, "h", 2, "x") as opened:
+        assert opened.read() == "first"
+    assert (ask.settled()["built"], ask.settled()["size_bytes"]) == (True, 5)
+
+
+def test_the_next_builder_takes_away_the_half_files_of_those_that_were_killed(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    (tmp_path / "x.building.3").write_text("hal")
+    (tmp_path / "x.building.4").mkdir()
+    (tmp_path / "x.building.4" / "part").write_text("ha")
+    (tmp_path / "xy.building.3").write_text("another's")
+    answers = [build(path, "echo whole > %s"), {}, file(path)]
+    with FakeController(*answers) as ask, open_resource(ask, "h", 1, "x") as opened:
+        assert opened.read() == "whole\n"
+    assert files(tmp_path) == ["x", "xy.building.3"]
+
+
 def test_a_rebuild_replaces_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
