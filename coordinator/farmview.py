@@ -62,6 +62,11 @@ def farm(office: Office) -> dict[str, Any]:
         "hosts": {name: _host(office, host, loads[name]) for name, host in state.hosts.items()},
         "jobs": [_job(job, job.state(office.clock())) for job in _in_order(office)],
         "rules": {name: rule.to_wire() for book in books for name, rule in book.rules.items()},
+        "built": [
+            {"host": host, "resource": name, "path": path, **office.rules.birth(office.caller, (host, name))}
+            for book in books
+            for (host, name), path in book.built.items()
+        ],
         "resources": {place_key(place): path for book in books for place, path in book.built.items()},
         "locks": {place_key(place): lock.pid for book in books for place, lock in book.locks.items()},
         "builds": [
@@ -94,6 +99,8 @@ def _host(office: Office, host: HostInfo, load: float) -> dict[str, Any]:
     if cut_off and not running:
         name = "resting" if cut_off[0].startswith("resting") else "unreachable"
         reason, since = cut_off[0], office.jobs.cut_off_since.get(host.name)
+    elif barred := [hosts[host.name] for hosts in state.barred.values() if host.name in hosts]:
+        reason = barred[0]
     elif host.maxload <= 0:
         reason = "its maxload is 0: it is not to be used"
     elif slots < math.floor(host.maxload):

@@ -58,6 +58,8 @@ class Office:
         self.farm.born = self.started
         self.users = UserDesk(f"{base}.users" if hosts is None else None, self.farm)
         self.rules = Rules(base, hosts is not None, first, self.users.names())
+        #: which rules rest where, and which jobs there were when they were barred
+        self._failures: tuple[object, ...] = ()
 
     @property
     def farm(self) -> Farm:
@@ -110,6 +112,23 @@ class Office:
     def desk(self, name: object) -> RuleDesk:
         return self.rules.desk(self.caller, name)
 
+    def look_at_rules(self) -> None:
+        """A host where a rule failed rests for the jobs that declare its resource. Call it when a rule may have failed,
+        or a job may be new."""
+        now = self.clock()
+        failures = self.rules.failures(now)
+        seen = (failures, tuple(self.farm.jobs)) if failures else ()
+        if seen == self._failures:
+            return
+        self._failures = seen
+        self.farm.bar(
+            {
+                url: self.rules.resting(self.users.owner_of(url), job.beat.resources, now)
+                for url, job in self.farm.jobs.items()
+            }
+        )
+        self.jobs.rebalance_soon()
+
     def books(self) -> list[RuleBook]:
         return self.rules.books(self.caller)
 
@@ -124,6 +143,7 @@ class Office:
     def tick(self) -> None:
         for job in self.jobs.tick():
             self._job_gone(job.beat.url, job)
+        self.look_at_rules()
         self.users.tidy()
         self.rules.tidy(self.clock())
 

@@ -111,6 +111,7 @@ class ResourceController:
         job = office.jobs.hear(beat, self.wall())
         for host, pid in beat.gone:
             office.processor_gone(host, pid)
+        office.look_at_rules()
         office.jobs.rebalance_soon()
         return self._introducing(beat.url, office.jobs.answer(job, beat.seen))
 
@@ -124,7 +125,9 @@ class ResourceController:
         place = (check_host(fields.text("host")), fields.text("name"))
         desk = self.office.rules.holding(self.office.caller, place, note.get("lock"))
         self.office.check_lock(desk, place)
-        return desk.settle_rule(note, self.clock(), self.wall())
+        answer = desk.settle_rule(note, self.clock(), self.wall())
+        self.office.look_at_rules()
+        return answer
 
     def missing_resources(self, note: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the names that have neither a rule nor a built file."""

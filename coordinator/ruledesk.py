@@ -1,7 +1,8 @@
 """The rules of a farm, kept: core.rules' answers, with what must survive on the shelves NAME.rules and NAME.rsrc.
 
-The ResourceController asks it for everything about resources. What is set or built is on disk before it counts; locks
-and failures live in memory, for they die with their holders. No command is run here, and no built file is looked at.
+The ResourceController asks it for everything about resources. What is set or built is on disk before it counts (and in
+NAME.built since when and how large it is); locks and failures live in memory, for they die with their holders. No
+command is run here, and no built file is looked at.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from coordinator.core.beats import Fields
 from coordinator.core.hosts import check_host
-from coordinator.core.rules import Build, Failed, Rule, RuleBook, UseFile, check_resource, place_key, place_of
+from coordinator.core.rules import Build, Failed, Place, Rule, RuleBook, UseFile, check_resource, place_key, place_of
 from coordinator.errors import BadParameters, BadRule, BuildFailed, StateError
 from coordinator.shelves import JSONShelf
 
@@ -32,6 +33,7 @@ class RuleDesk:
         self.version = 0
         self._rules = JSONShelf(f"{base}.rules", lazy)
         self._rsrc = JSONShelf(f"{base}.rsrc", lazy)
+        self._births = JSONShelf(f"{base}.built", lazy=True)
         self._ended: dict[tuple[str, int], float] = {}
         rules = {}
         for name, value in self._rules.items():
@@ -83,11 +85,12 @@ class RuleDesk:
         error = None if fields.flag("built") else fields.text("error", "", _MOST_ERROR) or "the rule failed"
         path = self.book.settle(host, pid, name, lock, error, now, at)
         if error is None:
-            size = fields.number("size_bytes", 0.0)
-            log.info("release_rule %s host=%s pid=%d lock=%d built=%s bytes=%.0f", name, host, pid, lock, path, size)
+            size = fields.count("size_bytes", 0, 2**63)
+            log.info("release_rule %s host=%s pid=%d lock=%d built=%s bytes=%d", name, host, pid, lock, path, size)
+            self._keep(host, name, path, {"size_bytes": size, "since": at})
         else:
             log.warning("resource %s could not be built on %s by pid %d: %s", name, host, pid, error)
-        self._keep(host, name, path)
+            self._keep(host, name, path, {})
         return {"path": path}
 
     # --- classic calls ---
@@ -106,7 +109,7 @@ class RuleDesk:
 
     def release(self, host: str, pid: int, name: str, now: float, at: float) -> str | None:
         path = self.book.release(host, pid, name, now, at)
-        self._keep(host, name, path)
+        self._keep(host, name, path, {"size_bytes": None, "since": at})
         return path
 
     # --- directives ---
@@ -119,6 +122,7 @@ class RuleDesk:
         self._rules[name] = rule.to_wire()
         for place in outdated:
             self._rsrc.pop(place_key(place), None)
+            self._births.pop(place_key(place), None)
         self.book.set(name, rule)
         self.version += 1
         return rule
@@ -164,8 +168,16 @@ class RuleDesk:
     def close(self) -> None:
         self._rules.close()
         self._rsrc.close()
+        self._births.close()
 
-    def _keep(self, host: str, name: str, path: str | None) -> None:
+    def birth(self, place: Place) -> dict[str, Any]:
+        """{size_bytes, since} of what is built there; None where nobody knows."""
+        kept = self._births.get(place_key(place))
+        known = kept if isinstance(kept, dict) else {}
+        return {"size_bytes": known.get("size_bytes"), "since": known.get("since")}
+
+    def _keep(self, host: str, name: str, path: str | None, birth: dict[str, Any]) -> None:
         self.version += 1
         if path is not None:
             self._rsrc[place_key((host, name))] = path
+            self._births[place_key((host, name))] = birth

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from coordinator.core.jobs import Job
 from coordinator.core.rules import Lock, Place, Rule, RuleBook, check_resource
@@ -59,7 +60,7 @@ class UserRules:
         if desk is not None:
             self._past += desk.version + 1
             desk.close()
-        for kind in ("rules", "rsrc"):
+        for kind in ("rules", "rsrc", "built"):
             with suppress(FileNotFoundError):
                 os.unlink(self._path(user, kind))
 
@@ -140,6 +141,25 @@ class Rules:
         for desk in self.desks(caller):
             missing = desk.book.missing(missing)
         return missing
+
+    def resting(self, user: str, names: Iterable[str], now: float) -> dict[str, str]:
+        """{host: why} of the hosts where that user's jobs cannot have one of these resources for now."""
+        wanted, found = list(names), {}
+        for desk in self.desks(user):
+            found.update(desk.book.resting(wanted, now))
+            wanted = [name for name in wanted if name not in desk.book.rules]
+        return found
+
+    def birth(self, caller: str, place: Place) -> dict[str, Any]:
+        """{size_bytes, since} of what is built at a place."""
+        return self.desk(caller, place[1]).birth(place)
+
+    def failures(self, now: float) -> frozenset[tuple[int, Place]]:
+        """What rests now, at any desk: where this changes, hosts are to be shared anew."""
+        desks = (self._shared, *self._own)
+        return frozenset(
+            (id(desk), place) for desk in desks for place, one in desk.book.failed.items() if now < one.until
+        )
 
     def holding(self, caller: str, place: Place, number: object) -> RuleDesk:
         """The desk at which that lock is held; without one, that of the resource."""

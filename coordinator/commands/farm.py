@@ -79,7 +79,7 @@ def hosts(what: str | None, which: str | None, path: str | None, as_json: bool, 
 def rules(as_json: bool, rc_url: str | None) -> int:
     """The rules of a ResourceController, what is built, what is locked now and what could not be built."""
     farm = _farm(rc_url)
-    keys = ("rules", "resources", "locks", "builds", "failed_builds")
+    keys = ("rules", "resources", "built", "locks", "builds", "failed_builds")
     if as_json:
         print_json(document("rules", controller=farm["name"], **{key: farm.get(key) for key in keys}))
         return 0
@@ -88,14 +88,17 @@ def rules(as_json: bool, rc_url: str | None) -> int:
 
 
 def rule_tables(farm: dict[str, Any]) -> list[Table]:
-    from coordinator.tables import Column, Table, clock_time, columns
+    from coordinator.tables import Column, Table, bytes_size, clock_time, columns
 
+    since = Column("since", clock_time)
+    there = sorted(farm.get("built") or [], key=lambda one: (str(one["resource"]), str(one["host"])))
+    built = [[one.get(key) for key in ("resource", "host", "path", "since", "size_bytes")] for one in there]
     building = [[b.get(key) for key in ("resource", "host", "pid", "since", "job")] for b in farm.get("builds") or []]
     failed = sorted((farm.get("failed_builds") or {}).items())
     return [
         Table(columns("resource", "file", "command"), [[name, *rule] for name, rule in farm["rules"].items()], "Rules"),
-        Table(columns("host:resource", "file"), sorted(farm["resources"].items()), "Built"),
-        Table(columns("resource", "host", "pid", Column("since", clock_time), "job"), building, "Under construction"),
+        Table(columns("resource", "host", "file", since, Column("size", bytes_size)), built, "Built"),
+        Table(columns("resource", "host", "pid", since, "job"), building, "Under construction"),
         *([Table(columns("host:resource", "reason"), failed, "Could not be built")] if failed else []),
     ]
 

@@ -47,6 +47,8 @@ class Farm:
         self._loads_matter = loads_matter
         self._order = 0
         self._places = Places()
+        #: {url: {host: why}} of hosts that can be reached and are of no use to a job, for want of a resource
+        self.barred: dict[str, dict[str, str]] = {}
 
     # --- jobs ---
 
@@ -189,6 +191,11 @@ class Farm:
         self._changed()
         return unused
 
+    def bar(self, barred: Mapping[str, Mapping[str, str]]) -> None:
+        """``barred``: {url of a job: {host: why it is of no use to that job}}."""
+        self.barred = {url: dict(hosts) for url, hosts in barred.items() if hosts}
+        self._changed()
+
     def tell_all(self) -> None:
         """Every Coordinator is answered anew."""
         for job in self.jobs.values():
@@ -219,7 +226,7 @@ class Farm:
     def rebalance(self, now: float) -> list[Job]:
         """Make a new Plan. Returns the jobs whose answer changed."""
         others = {host: known.of_others(now) for host, known in self._loads.items()} if self._loads_matter else {}
-        claims = [job.claim(job.slots) for job in self.jobs.values()]
+        claims = [job.claim(job.slots, self._barred(job)) for job in self.jobs.values()]
         self.plan = assign(self.hosts, others, {}, claims, self.throttle, self.overload_margin)
         self.due = False
         changed = []
@@ -230,6 +237,12 @@ class Farm:
                 self.version += 1
                 job.slots, job.reason, job.version = slots, reason, self.version
         return changed
+
+    def _barred(self, job: Job) -> Mapping[str, str] | None:
+        """None if there is no host without a fault: then the job meets it everywhere, and is to tell."""
+        barred = self.barred.get(job.beat.url, {})
+        usable = [host for host, info in self.hosts.items() if info.maxload > 0 and host not in job.beat.unreachable]
+        return barred if any(host not in barred for host in usable) else None
 
     def to_start(self, job: Job) -> list[str]:
         """Hosts on which the job may start a processor now, one entry for each."""

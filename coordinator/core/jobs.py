@@ -75,8 +75,9 @@ class Job:
                 self.directed = None
         self.beat = beat
 
-    def claim(self, placed: Mapping[str, int]) -> Claim:
-        """The job as the balancer sees it; ``placed``: what it was given before."""
+    def claim(self, placed: Mapping[str, int], barred: Mapping[str, str] | None = None) -> Claim:
+        """The job as the balancer sees it; ``placed``: what it was given before; ``barred``: hosts that can be reached
+        and are of no use to it, with the reason."""
         beat = self.beat
         return Claim(
             beat.url,
@@ -89,7 +90,7 @@ class Job:
             beat.wants,
             self.processors,
             placed,
-            beat.unreachable,
+            {**beat.unreachable, **barred} if barred else beat.unreachable,
         )
 
 

@@ -27,6 +27,8 @@ MOST_NAME = 255
 MOST_PATH = 4096
 MOST_COMMAND = 65536
 MOST_REASON = 8192
+#: of a reason that stands among others
+MOST_SHOWN = 300
 # A command may have several lines and tabs; other control characters are never meant.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _CONTROL_IN_NAME = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -163,6 +165,15 @@ class RuleBook:
         """Let failed rules (of this resource, or all) be tried again at once."""
         for place in [place for place in self.failed if name in (None, place[1])]:
             del self.failed[place]
+
+    def resting(self, names: Iterable[str], now: float) -> dict[str, str]:
+        """{host: why} of the hosts where a rule of these resources failed and is not to be tried yet."""
+        wanted = set(names)
+        return {
+            host: f"the resource {_short(name)} could not be built there: {failure.reason[-MOST_SHOWN:]}"
+            for (host, name), failure in self.failed.items()
+            if name in wanted and now < failure.until
+        }
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those that have neither a rule nor a built file on any host."""

@@ -383,6 +383,54 @@ def test_a_failed_rule_tells_its_stderr_and_rests(peer: Peer) -> None:
     assert peer.ask(2)["state"] == "build"
 
 
+def test_a_host_where_a_rule_fails_rests_for_the_jobs_that_declare_its_resource(peer: Peer) -> None:
+    peer.call("setrule", "hg17", RULE)
+
+    def slots(name: str, **more: Any) -> Any:
+        return peer.beat(name, immediate=True, **more)["slots"]
+
+    slots("A", resources=["hg17"])
+    slots("B")
+    peer.settle(1, peer.ask(1)["lock"], "gunzip: no space left")
+    assert slots("A", resources=["hg17"]).keys() == {"node2"}
+    assert slots("B")["node1"] == 2
+    assert slots("C", resources=["hg17", "more"]).keys() == {"node2"}, "a job that comes now is spared it too"
+    host = peer.farm()["hosts"]["node1"]
+    assert host["reason"] == "the resource 'hg17' could not be built there: gunzip: no space left"
+    # Where it fails everywhere it is no host's fault, and the job is to meet it and to tell.
+    peer.settle(2, peer.ask(2, host="node2")["lock"], "gunzip: no space left", host="node2")
+    assert set(slots("A", resources=["hg17"])) | set(slots("C", resources=["hg17"])) == {"node1", "node2"}
+    for name in "BC":
+        peer.call("unregister_coordinator", name, f"http://x:8888/{name}", "done")
+    peer.passes(12)
+    assert slots("A", resources=["hg17"]) == {"node1": 2, "node2": 4}, "the rest is over"
+    peer.settle(3, peer.ask(3)["lock"], "again")
+    assert slots("A", resources=["hg17"]) == {"node2": 4}
+    peer.call("retry_unused_hosts")
+    peer.passes(1)
+    assert slots("A", resources=["hg17"]) == {"node1": 2, "node2": 4}
+
+
+def test_what_is_built_is_shown_with_size_and_time_and_both_survive_a_restart(
+    kind: str, tmp_path: Path, clock: Clock
+) -> None:
+    (tmp_path / "bigcheese.hosts").write_text("node1 2.0\n")
+    shown = {"host": "node1", "resource": "hg17", "path": RULE[0], "size_bytes": 7}
+    with running(kind, tmp_path, clock) as peer:
+        peer.call("setrule", "hg17", RULE)
+        peer.settle(1, peer.ask(1)["lock"])
+        [built] = peer.farm()["built"]
+        assert {**built, "since": 0} == {**shown, "since": 0}
+        assert built["since"] == pytest.approx(peer.controller.wall(), abs=3600)
+        peer.call("acquire_rule", "node2", 5, "hg17")
+        peer.call("release_rule", "node2", 5, "hg17")
+        assert [one["size_bytes"] for one in peer.farm()["built"]] == [7, None], "a classic builder tells no size"
+    with running(kind, tmp_path, clock) as peer:
+        assert peer.farm()["built"][0] == built
+        peer.call("setrule", "hg17", [RULE[0], "another %s"])
+        assert peer.farm()["built"] == []
+
+
 def test_an_unknown_rule_is_an_error(peer: Peer) -> None:
     with pytest.raises(NoSuchRule):
         peer.ask(1, "mm5")
