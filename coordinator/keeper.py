@@ -36,7 +36,7 @@ from coordinator.zygote import ROLE, Work, Zygote, new_board, open_board
 BEAT_S, WATCH_S, RETRY_S = 1.0, 0.1, 0.5
 #: seconds without a word on a connection to another machine, where every beat is answered, before a new one is opened
 SILENCE_S = 10.0
-#: and between two looks at load and memory of the host
+#: seconds between two looks at load and memory of the host
 MEASURE_S = 3.0
 #: zygotes that may be killed one after another while they load the script
 LOADS_LOST = 3
