@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coordinator import arrival, kept, load, paths, procs
+from coordinator import arrival, kept, load, logfiles, paths, procs
 from coordinator.core.exchange import text_of
 from coordinator.errors import CoordinatorError, PeerLost, UnknownRun
 from coordinator.hand import now
@@ -433,6 +433,8 @@ def main() -> int:
         if "look" in orders:
             arrival.say(arrival.look(orders["look"]))
             return 0
+        if "logs" in orders:
+            return logfiles.serve(orders["logs"])
         log = arrival.arrive(orders)
     except CoordinatorError as error:
         arrival.say({"error": error.message, "step": getattr(error, "step", "")})

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coordinator import paths, procs
 from coordinator.core import ids
 from coordinator.errors import CoordinatorError, CoordinatorLost, NoSuchJob, NotAuthorised, StateError
+from coordinator.logfiles import logs_of
 from coordinator.remote import Remote, job_remote
 from coordinator.whereabouts import Place, find
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from coordinator.core.replay import State
     from coordinator.history import ErrorGroup, Failure
 
+# A line of the Coordinator's log, in which no value can stand for a line of its own.
+_REGISTERED = re.compile(r"\S+ \S+ register processor=(\d+) host=(\S+) pid=(\d+) log=(/.*)\n")
 # A Coordinator that lives answers in milliseconds; one that does not must not hold up a listing.
 ASK_TIMEOUT_S = 10.0
 
@@ -199,30 +204,45 @@ def failure_to_json(failure: Failure) -> dict[str, Any]:
 
 
 def known_logs(standing: Standing) -> list[dict[str, Any]]:
-    """The logs of the job's Processors: those that it names and, on this machine, those that lie there from before."""
+    """The logs of the job's Processors on all hosts: those that it names, those that its own log names from before, and
+    where that log cannot be read what is called like them on this machine."""
     named = [
         {key: one.get(key) for key in ("number", "host", "pid", "log")}
         for one in standing.job.get("processors") or []
         if one.get("log")
     ]
-    known = {one["log"] for one in named}
-    return named + [one for one in _logs_here(standing.place) if one["log"] not in known]
+    known = {(one["host"], one["log"]) for one in named}
+    before = _registered(standing) or _logs_here(standing.place)
+    return named + [one for one in before if (one["host"], one["log"]) not in known]
+
+
+def _registered(standing: Standing) -> list[dict[str, Any]]:
+    """Each Processor that the Coordinator ever noted in its log, once."""
+    found = {}
+    try:
+        with open(str(standing.job.get("log")), encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if (match := _REGISTERED.match(line)) is not None:
+                    number, host, pid, path = match.groups()
+                    found[host, path] = {"number": int(number), "host": host, "pid": int(pid), "log": path}
+    except OSError:
+        return []
+    return sorted(found.values(), key=lambda one: int(one["number"]))
+
+
+def log_folders(place: Place) -> list[Path]:
+    """Where logs of its Processors lie on this machine: the user's log directory, and beside a job with --local."""
+    beside = [place.files.directory / f"{place.name}.logs"] if place.files is not None else []
+    return [paths.log_directory(), *beside]
 
 
 def _logs_here(place: Place) -> Iterable[dict[str, Any]]:
     """NAME_N.log in the directory of Processor logs, and beside a job that ran with --local."""
-    folders = [paths.log_directory()]
-    if place.files is not None:
-        folders.append(place.files.directory / f"{place.name}.logs")
-    found = []
-    for folder in folders:
-        if not folder.is_dir():
-            continue
-        for path in folder.glob("*.log"):
-            name, _, number = path.stem.rpartition("_")
-            if name == place.name and number.isdecimal():
-                found.append({"number": int(number), "host": os.uname().nodename, "pid": None, "log": os.fspath(path)})
-    return sorted(found, key=lambda one: int(one["number"]))
+    folders = log_folders(place)
+    host = os.uname().nodename
+    return [
+        {"number": file.number, "host": host, "pid": None, "log": file.path} for file in logs_of(place.name, folders)
+    ]
 
 
 # --- redo ------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ _COMMANDS = {
     "rules": ("farm", "rules", "Rules, built resources and locks of a ResourceController."),
     "errors": ("record", "errors", "What failed in a job, grouped, with tracebacks."),
     "results": ("record", "results", "The results of a job, one task a line."),
-    "logs": ("record", "logs", "A job's log and where its Processors log."),
+    "logs": ("logs", "logs", "A job's log, or with --host those of its Processors on a host."),
     "wait": ("job", "wait", "Wait until a job ends; exit status 0 if all its tasks are done."),
     "stop": ("job", "stop", "Stop a job, or with --rc=NAME a ResourceController."),
     "why": ("job", "why", "Why a job waits, is slow or failed, and what to do next."),

@@ -110,7 +110,7 @@ def trust(host: str, rc_url: str | None, as_json: bool) -> int:
     from coordinator.executors.remote import ask
     from coordinator.tables import cell
 
-    options = _options_of(check_host(host), rc_url)
+    options = options_of(check_host(host), rc_url)
     ((_, said),) = ask([{"do": "key", "host": host, "options": options}])
     if "failed" in said:
         raise CoordinatorError(said["failed"])
@@ -139,14 +139,18 @@ def trust(host: str, rc_url: str | None, as_json: bool) -> int:
     return 0 if recorded or key["state"] == "known" else 1
 
 
-def _options_of(host: str, rc_url: str | None) -> dict[str, Any]:
+def options_of(host: str, rc_url: str | None) -> dict[str, Any]:
     """How it is reached, where a ResourceController or a hosts file here knows it."""
-    try:
-        return hosts_of(None, rc_url).get(host, {})
-    except HostsFileError:
-        raise
-    except CoordinatorError:
-        return {}
+    for url in dict.fromkeys([rc_url, None]):
+        try:
+            found = hosts_of(None, url).get(host)
+        except HostsFileError:
+            raise
+        except CoordinatorError:
+            continue
+        if found is not None:
+            return found
+    return {}
 
 
 def _record(file: str, line: str) -> None:

@@ -1,7 +1,7 @@
-"""Commands about what a job has left behind: errors, results, logs, redo.
+"""Commands about what a job has left behind: errors, results, redo.
 
-coordinator.commands imports this file when one of them is used. They read the journal and the logs, of a living job
-too, and from any directory; `redo` is the only one that changes something.
+coordinator.commands imports this file when one of them is used. They read the journal, of a living job too, and from
+any directory; `redo` is the only one that changes something.
 """
 
 from __future__ import annotations
@@ -13,17 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coordinator.commands import CONTEXT, document, job_argument, json_option, print_json, print_tables, rc_url_option
+from coordinator.commands import CONTEXT, document, job_argument, json_option, print_json, rc_url_option
 from coordinator.errors import NoSuchJob
 
 if TYPE_CHECKING:
-    from coordinator.standing import Standing
     from coordinator.whereabouts import Place
-
-# How often a followed log is looked at; a line is seen within this time.
-FOLLOW_EVERY_S = 0.5
-# A followed log is read in pieces of this size, so that a huge one does not fill the memory.
-PIECE_BYTES = 1 << 16
 
 
 # --- errors ----------------------------------------------------------------------------------------
@@ -141,120 +135,6 @@ def _journal(place: Place) -> os.PathLike[str]:
         where = place.files.journal if place.files is not None else f"that of {place.url}"
         raise NoSuchJob(f"The journal of {place.name} ({where}) cannot be seen from here; ask on the job's machine.")
     return place.files.journal
-
-
-# --- logs ------------------------------------------------------------------------------------------
-
-
-@click.command(context_settings=CONTEXT)
-@job_argument
-@click.option("--processor", type=click.IntRange(min=0), metavar="N", help="The log of that Processor instead.")
-@click.option("--lines", type=click.IntRange(min=0), default=100, show_default=True, help="The last so many; 0: all.")
-@click.option("--follow", "-f", is_flag=True, help="Go on printing what is appended, until Ctrl-C or the job's end.")
-@json_option
-@rc_url_option
-def logs(job: str, processor: int | None, lines: int, follow: bool, as_json: bool, rc_url: str | None) -> int:
-    """A job's log, and the list of its Processors' logs; with --processor, one of those."""
-    from coordinator.standing import known_logs, look_at
-
-    standing = look_at(job, rc_url)
-    known = known_logs(standing)
-    path = log_of(standing, known, processor)
-    text, offset = tail(path, lines)
-    if as_json:
-        print_json(document("logs", job=standing.place.name, log=path, lines=text.splitlines(), processors=known))
-    else:
-        sys.stdout.write(_for_terminal(text))
-    if follow:
-        for piece in appended(path, offset, lambda: _lives(standing)):
-            if as_json:
-                for line in piece.splitlines():
-                    print_json(document("line", log=path, line=line))
-            else:
-                sys.stdout.write(_for_terminal(piece))
-            sys.stdout.flush()
-    elif processor is None and known and not as_json:
-        from coordinator.tables import Table, columns
-
-        print()
-        heads = columns("number", "host", "pid", "log")
-        print_tables([Table(heads, [list(one.values()) for one in known], "Logs of its Processors")])
-    return 0
-
-
-def log_of(standing: Standing, known: list[dict[str, Any]], processor: int | None) -> str:
-    """The path of the job's log, or of that Processor's; NoSuchJob if it cannot be seen from here."""
-    found = [one for one in known if one["number"] == processor] if processor is not None else [standing.job]
-    if not found:
-        numbers = ", ".join(str(one["number"]) for one in known) or "none"
-        raise NoSuchJob(f"No log of a Processor {processor} of {standing.place.shown} is known; known are: {numbers}.")
-    path = str(found[-1]["log"])
-    if not os.path.exists(path):
-        raise NoSuchJob(f"There is no log {path} on this machine; it was written on {found[-1].get('host')}.")
-    return path
-
-
-def _lives(standing: Standing) -> bool:
-    """Whether the job's Coordinator still answers."""
-    from coordinator.errors import CoordinatorError
-
-    if standing.remote is None:
-        return False
-    try:
-        standing.remote.call("get_job")
-    except CoordinatorError:
-        return False
-    return True
-
-
-def tail(path: str, lines: int) -> tuple[str, int]:
-    """The last `lines` lines of a file (0: all) and the offset behind them."""
-    with open(path, "rb") as file:
-        end = start = file.seek(0, os.SEEK_END)
-        data = b""
-        # One newline more than lines: that before the first of them.
-        while start > 0 and (not lines or data.count(b"\n") <= lines):
-            step = min(PIECE_BYTES, start) if lines else start
-            start -= step
-            file.seek(start)
-            data = file.read(step) + data
-    whole = data.split(b"\n")
-    if lines:
-        whole = whole[-lines - 1 :] if data.endswith(b"\n") else whole[-lines:]
-    return b"\n".join(whole).decode("utf-8", "replace"), end
-
-
-def appended(path: str, offset: int, lives: Any) -> Iterator[str]:
-    """What is appended to the file behind `offset`, as it comes, until `lives()` says that nobody writes any more."""
-    import codecs
-    import time
-
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    last_look = False
-    while True:
-        size = os.stat(path).st_size
-        if size < offset:  # It was emptied or replaced: from its beginning again.
-            offset = 0
-        while size > offset:
-            with open(path, "rb") as file:
-                file.seek(offset)
-                piece = file.read(min(PIECE_BYTES, size - offset))
-            offset += len(piece)
-            yield decoder.decode(piece)
-        if last_look:
-            return
-        last_look = not lives()
-        if not last_look:
-            time.sleep(FOLLOW_EVERY_S)
-
-
-def _for_terminal(text: str) -> str:
-    """Log text as it is for a pipe; on a terminal its control characters are shown, not obeyed."""
-    if not sys.stdout.isatty():
-        return text
-    from coordinator.tables import visible
-
-    return visible(text, keep="\n\t")
 
 
 # --- redo ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ asks it before each step. A :class:`Gate` lets few logins at once into one serve
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ class Attempt:
         self.step = "waiting for its turn"
         #: the orders are about to leave: from here on it may have begun
         self.committed = False
+        #: set: what it listens to has been followed for long enough
+        self.enough = threading.Event()
         self.deadline = time.monotonic() + LAUNCH_S
         self._queued_since: float | None = None
         self._cut = threading.Event()
@@ -61,6 +64,10 @@ class Attempt:
     @property
     def late(self) -> bool:
         return self._queued_since is None and time.monotonic() > self.deadline
+
+    def unlimited(self) -> None:
+        """It has arrived and listens, for as long as people like."""
+        self.deadline = math.inf
 
     def left_s(self, most_s: float = LAUNCH_S) -> float:
         """Seconds for the next step. Raises LaunchFailed when there are none."""

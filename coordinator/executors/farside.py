@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from coordinator.errors import LaunchFailed
 from coordinator.executors.attempt import LAUNCH_S, Attempt, failed
 from coordinator.executors.shell import COMMAND, script
 from coordinator.executors.sshconfig import Target
+from coordinator.logfiles import BEAT_S, SILENT_S
 
 #: bytes that a login shell may print before it is taken for broken, and characters of them that are shown
 NOISE_BYTES, SHOWN = 1 << 20, 300
@@ -31,9 +32,16 @@ def addressed(urls: Iterable[str], address: str | None) -> list[str]:
 
 
 def order(
-    attempt: Attempt, target: Target, channel: Any, orders: dict[str, Any], here: Mapping[str, Any]
+    attempt: Attempt,
+    target: Target,
+    channel: Any,
+    orders: dict[str, Any],
+    here: Mapping[str, Any],
+    tell: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Become the keeper's starter on ``channel``; its first word. Raises LaunchFailed, or what the channel raises."""
+    """Become the keeper's starter on ``channel``; its first word. Raises LaunchFailed, or what the channel raises.
+
+    With ``tell``, all that follows goes there until it ends; then this returns."""
     marker = (secrets.token_hex(8), secrets.token_hex(8))
     text = script(marker, target.python, here["path"], target.env, here.get("umask"))
     heard = _Heard(attempt, channel)
@@ -62,7 +70,49 @@ def order(
         raise failed("shell", f"{words}: {cure}{_shown(heard.kept)}") from error
     if "error" in said:
         raise _refused(target, said)
+    if tell is not None:
+        tell(said)
+        _relay(attempt, target, channel, heard, tell)
     return {**said, "sent_at": sent_at, "heard_at": time.time()}
+
+
+def _relay(
+    attempt: Attempt, target: Target, channel: Any, heard: _Heard, tell: Callable[[dict[str, Any]], None]
+) -> None:
+    """Pass on what is said, a JSON object a line, until its ``end``; each side hears the other now and then."""
+    attempt.unlimited()
+    attempt.step = f"listening to {target.place}"
+    heard_at = sent_at = time.monotonic()
+    finished = False
+    while True:
+        if attempt.enough.is_set() and not finished:
+            finished = True
+            channel.shutdown_write()
+        try:
+            line = heard.line(BEAT_S / 10)
+        except TimeoutError:
+            line = b""
+        except EOFError:
+            if attempt.over:
+                raise attempt.too_slow() from None
+            raise failed("reach", f"the connection to {target.place} broke") from None
+        now = time.monotonic()
+        if line:
+            heard_at = now
+            said = _object(line)
+            if "error" in said:
+                raise _refused(target, said)
+            if "end" in said:
+                return
+            if "log" in said:
+                tell(said)
+        elif now - heard_at > SILENT_S:
+            words = f"nothing has been heard of {target.place} for {SILENT_S:g} s: it hangs, or the way to it is cut"
+            raise failed("reach", words)
+        if now - sent_at > BEAT_S and not finished:
+            sent_at = now
+            channel.settimeout(BEAT_S)
+            _send(channel, b"\n")
 
 
 def _send(channel: Any, words: bytes) -> None:
@@ -92,6 +142,20 @@ class _Heard:
                 self.kept += self._waiting
                 raise EOFError
             self._waiting += came
+        return self._taken(mark)
+
+    def line(self, limit_s: float) -> bytes:
+        """The next line. Raises TimeoutError if none comes, EOFError at the end."""
+        while b"\n" not in self._waiting:
+            self._channel.settimeout(min(limit_s, self._attempt.left_s()))
+            came = self._channel.recv(65536)
+            if not came or len(self._waiting) > NOISE_BYTES:
+                raise EOFError
+            self._waiting += came
+        found, _, self._waiting = self._waiting.partition(b"\n")
+        return found
+
+    def _taken(self, mark: bytes) -> bytes:
         found, _, self._waiting = self._waiting.partition(mark)
         self.kept = (self.kept + found + b"\n")[-NOISE_BYTES - 1 :]
         return found
@@ -99,11 +163,17 @@ class _Heard:
 
 def _answer(line: bytes) -> dict[str, Any] | None:
     """A line of the keeper's; None for what else is printed on the way."""
+    said = _object(line)
+    return said if said.keys() & {"ready", "error", "time"} else None
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line; an empty one for anything else."""
     with suppress(ValueError):
         said = json.loads(line)
-        if isinstance(said, dict) and said.keys() & {"ready", "error", "time"}:
+        if isinstance(said, dict):
             return said
-    return None
+    return {}
 
 
 def _shown(heard: bytes) -> str:

@@ -6,11 +6,14 @@ stdout, in any order::
     {"id": 1, "do": "start", "host": "node1", "options": {...}, "orders": {...}}    a keeper is to run there
     {"id": 2, "do": "look",  "host": "node1", "options": {...}, "paths": [...]}     as for a start, but only looks
     {"id": 3, "do": "key",   "host": "node1", "options": {...}}                     which host key it shows
+    {"id": 4, "do": "logs",  "host": "node1", "options": {...}, "wanted": {...}}    what logfiles.serve() says there
+    {"id": 4, "do": "finish"}                                                       it need not be followed any more
     {"id": 1, "do": "cancel"}                                                       unless its orders have left
     {"id": 1, "ready": {...}}   or   {"id": 1, "failed": "a sentence", "step": "login"}
 
-Every request is answered within half a minute of its turn, whatever hangs. It ends when stdin does; what it started on
-hosts goes on. It knows no job and decides nothing.
+Every request is answered within half a minute of its turn, whatever hangs; followed logs may take longer, and what a
+host says of them comes before, as ``{"id": 4, "said": {...}}``. It ends when stdin does; what it started on hosts goes
+on. It knows no job and decides nothing.
 """
 
 from __future__ import annotations
@@ -68,6 +71,13 @@ class Launcher:
             attempt.cut()
             self._end(number, {"failed": "it was not needed any more", "step": "cancelled"})
 
+    def finish(self, number: int) -> None:
+        """What it follows need not be followed any more."""
+        with self._lock:
+            attempt = self._active.get(number)
+        if attempt is not None:
+            attempt.enough.set()
+
     def look(self) -> None:
         """Cut what is too late, and answer for what does not even notice that."""
         now = time.monotonic()
@@ -87,7 +97,7 @@ class Launcher:
 
     def _work(self, attempt: Attempt, request: dict[str, Any]) -> None:
         try:
-            said = {"ready": self._do(attempt, request)}
+            said = {"ready": self._do(attempt, {**request, "tell": self._tell(request["id"])})}
         except CoordinatorError as error:
             said = _failure(error)
         except Exception as error:  # noqa: BLE001 - the boundary to a library's threads: a request must be answered
@@ -95,6 +105,9 @@ class Launcher:
             said = _failure(attempt.too_slow() if attempt.over else failed("internal", words))
         attempt.cut()
         self._end(request["id"], said)
+
+    def _tell(self, number: int) -> Callable[[dict[str, Any]], None]:
+        return lambda said: self._answer({"id": number, "said": said})
 
     def _end(self, number: int, said: dict[str, Any]) -> None:
         with self._lock:
@@ -113,7 +126,7 @@ def perform(attempt: Attempt, request: dict[str, Any]) -> dict[str, Any]:
     name, options, do = request["host"], request["options"], request["do"]
     here = {"path": package_path(), "umask": _umask()}
     orders = {"look": {"paths": request["paths"]}} if do == "look" else request.get("orders", {})
-    if do != "key" and not options.keys() & {"port", "proxyjump"} and paths.is_this_machine(name):
+    if do in ("start", "look") and not options.keys() & {"port", "proxyjump"} and paths.is_this_machine(name):
         return _run_here(attempt, orders)
     try:
         from coordinator.executors import ssh
@@ -121,6 +134,8 @@ def perform(attempt: Attempt, request: dict[str, Any]) -> dict[str, Any]:
         raise failed("config", f"hosts cannot be logged in to without the package paramiko: {error}") from error
     if do == "key":
         return ssh.host_key(attempt, name, options)
+    if do == "logs":
+        return ssh.launch(attempt, name, options, {"logs": request["wanted"]}, here, request["tell"])
     return ssh.launch(attempt, name, options, orders, here)
 
 
@@ -179,6 +194,8 @@ def main() -> int:
                 request = json.loads(line)
                 if request["do"] == "cancel":
                     launcher.cancel(request["id"])
+                elif request["do"] == "finish":
+                    launcher.finish(request["id"])
                 else:
                     launcher.ask(request)
         launcher.look()

@@ -42,12 +42,17 @@ _gates_lock = threading.Lock()
 
 
 def launch(
-    attempt: Attempt, name: str, options: Mapping[str, Any], orders: dict[str, Any], here: Mapping[str, Any]
+    attempt: Attempt,
+    name: str,
+    options: Mapping[str, Any],
+    orders: dict[str, Any],
+    here: Mapping[str, Any],
+    tell: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Run the host's keeper with these orders; what it says when it is ready. Raises LaunchFailed.
 
     ``here``: {"path": [...], "umask": "0022"} of this machine. A URL among ``orders["urls"]`` whose host is ``*`` gets
-    this machine's address as the host sees it.
+    this machine's address as the host sees it. ``tell`` gets what is said after the first word, until its end.
     """
     target = target_of(name, options)
     client = login(attempt, target)
@@ -60,7 +65,7 @@ def launch(
         attempt.step = f"opening a session for {target.user}"
         channel = attempt.keep(transport.open_session(timeout=attempt.left_s()))
         channel.set_combine_stderr(True)
-        return farside.order(attempt, target, channel, orders, here)
+        return farside.order(attempt, target, channel, orders, here, tell)
     except (paramiko.SSHException, EOFError, OSError) as error:
         if attempt.over or isinstance(error, TimeoutError):
             raise attempt.too_slow() from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.daemons import Daemons
+from tests.hosts.launched import SCRIPT
 from tests.testbed.hosts import Hosts
 from tests.testbed.machine import missing
 
@@ -31,3 +35,22 @@ def hosts(testbed: Hosts, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
     left = testbed.reset()
     if left:
         pytest.fail("the test left processes behind on its hosts (killed now):\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture
+def home(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of somebody on this machine whose OpenSSH knows the hosts; a copy that a test may change."""
+    home = tmp_path.with_name(f"{tmp_path.name}.own") / "home"
+    shutil.copytree(hosts.home, home)
+    config = home / ".ssh/config"
+    config.write_text(config.read_text().replace(str(hosts.known_hosts), str(home / ".ssh/known_hosts")))
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def farm(home: Path, tmp_path: Path) -> Iterator[Daemons]:
+    daemons = Daemons(tmp_path)
+    daemons.script(text=SCRIPT)
+    yield daemons
+    daemons.end()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 
 from coordinator.executors.remote import ask
 from tests.end_to_end.daemons import Daemons, lives, until
+from tests.hosts.launched import SCRIPT, at, ran
 from tests.testbed.furniture import users
 from tests.testbed.host import Host
 from tests.testbed.hosts import Hosts
@@ -26,67 +25,6 @@ from tests.testbed.machine import missing
 from tests.testbed.processes import children
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
-
-#: notes which task ran where, in a file that all hosts see
-SCRIPT = """\
-import os, time
-
-
-def client(server, **kwargs):
-    for task_id in server:
-        while not any(os.path.exists(os.path.join({directory!r}, name)) for name in ("go", "go." + str(task_id))):
-            time.sleep(0.01)
-        with open(os.path.join({directory!r}, "ran"), "a") as file:
-            file.write("%s %s %d\\n" % (task_id, os.uname().nodename, os.getpid()))
-        time.sleep(0.02)
-        yield task_id
-
-
-def serve(n=100, **kwargs):
-    yield from range(int(n))
-
-
-if __name__ == "__main__":
-    import coordinator
-
-    with open(os.path.join({directory!r}, "loaded"), "a") as file:
-        file.write(os.uname().nodename + "\\n")
-    coordinator.start_client_or_server(client, serve, {resources!r}, __file__)
-"""
-
-
-@pytest.fixture
-def home(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of somebody on this machine whose OpenSSH knows the hosts; a copy that a test may change."""
-    home = tmp_path.with_name(f"{tmp_path.name}.own") / "home"
-    shutil.copytree(hosts.home, home)
-    config = home / ".ssh/config"
-    config.write_text(config.read_text().replace(str(hosts.known_hosts), str(home / ".ssh/known_hosts")))
-    monkeypatch.setenv("HOME", str(home))
-    return home
-
-
-@pytest.fixture
-def farm(home: Path, tmp_path: Path) -> Iterator[Daemons]:
-    daemons = Daemons(tmp_path)
-    daemons.script(text=SCRIPT)
-    yield daemons
-    daemons.end()
-
-
-def ran(farm: Daemons) -> dict[str, str]:
-    """{task: host} of what ran."""
-    path = farm.directory / "ran"
-    return (
-        {words[0]: words[1] for line in path.read_text().splitlines() if (words := line.split())}
-        if path.exists()
-        else {}
-    )
-
-
-def at(host: Host, *more: str) -> str:
-    """Options of NAME.hosts for another name of that host."""
-    return ",".join([f"sshopts=-o HostName={host.address}", *more])
 
 
 def looks(requests: dict[str, dict[str, str]], paths: tuple[str, ...] = ("/",)) -> dict[str, dict[str, Any]]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from coordinator import paths, standing, whereabouts
+from coordinator import logfiles, paths, standing, whereabouts
 from coordinator.__main__ import main
-from coordinator.commands import record
+from coordinator.commands import logs
 from coordinator.commands.run import with_local
 from coordinator.errors import BadInput, ControllerLost, NoSuchJob, StateError
 from coordinator.remote import controller
@@ -170,7 +170,7 @@ def test_tail_gives_the_last_lines_whatever_the_file(tmp_path: Path, lines: int,
     path = tmp_path / "log"
     path.write_text(text)
     whole = text.splitlines(keepends=True)
-    assert record.tail(str(path), lines) == ("".join(whole[-lines:] if lines else whole), len(text.encode()))
+    assert logfiles.tail(str(path), lines) == ("".join(whole[-lines:] if lines else whole), len(text.encode()))
 
 
 def test_what_is_appended_is_followed_until_the_job_has_ended(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_what_is_appended_is_followed_until_the_job_has_ended(tmp_path: Path) ->
             file.write("né\n".encode())
         return next(steps)
 
-    assert "".join(record.appended(str(path), 4, lives)) == "né\nné\nné\n"
+    assert "".join(logs.appended(str(path), 4, lives)) == "né\nné\nné\n"
 
 
 # --- run ---------------------------------------------------------------------------------------------

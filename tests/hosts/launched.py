@@ -1,0 +1,51 @@
+"""What tests of launching share: a script that notes which task ran where, and the options of a host's other names.
+
+test_launching.py and its like use it; their fixtures ``home`` and ``farm`` are in conftest.py.
+"""
+
+from __future__ import annotations
+
+from tests.end_to_end.daemons import Daemons
+from tests.testbed.host import Host
+
+#: notes which task ran where, in a file that all hosts see
+SCRIPT = """\
+import os, time
+
+
+def client(server, **kwargs):
+    for task_id in server:
+        while not any(os.path.exists(os.path.join({directory!r}, name)) for name in ("go", "go." + str(task_id))):
+            time.sleep(0.01)
+        with open(os.path.join({directory!r}, "ran"), "a") as file:
+            file.write("%s %s %d\\n" % (task_id, os.uname().nodename, os.getpid()))
+        time.sleep(0.02)
+        yield task_id
+
+
+def serve(n=100, **kwargs):
+    yield from range(int(n))
+
+
+if __name__ == "__main__":
+    import coordinator
+
+    with open(os.path.join({directory!r}, "loaded"), "a") as file:
+        file.write(os.uname().nodename + "\\n")
+    coordinator.start_client_or_server(client, serve, {resources!r}, __file__)
+"""
+
+
+def ran(farm: Daemons) -> dict[str, str]:
+    """{task: host} of what ran."""
+    path = farm.directory / "ran"
+    return (
+        {words[0]: words[1] for line in path.read_text().splitlines() if (words := line.split())}
+        if path.exists()
+        else {}
+    )
+
+
+def at(host: Host, *more: str) -> str:
+    """Options of NAME.hosts for another name of that host."""
+    return ",".join([f"sshopts=-o HostName={host.address}", *more])
