@@ -22,6 +22,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_machines_own_figures_are_those_of_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(load, "TOLD", "/nowhere")
     before, found, after = psutil.getloadavg()[0], load.figures(), psutil.getloadavg()[0]
     assert found.runnable in (before, after)
     assert found.cores == load.cores() <= (psutil.cpu_count() or 0)
@@ -50,3 +51,18 @@ def test_where_the_file_has_no_figures_the_machines_own_are_taken(file: Path, co
     assert found.cores == load.cores()
     assert found.memory_available_bytes is not None
     assert found.memory_available_bytes > 1 << 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write root's word")
+def test_roots_word_counts_without_being_named_and_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "load"
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(load, "TOLD", os.fspath(told))
+    told.write_text("1.25 1000000 3\n")
+    told.chmod(0o644)
+    assert load.figures() == Figures(1.25, 1_000_000, 3)
+    told.chmod(0o664)
+    assert load.told() is None
+    told.chmod(0o644)
+    os.chown(told, 1234, 0)
+    assert load.told() is None
