@@ -45,6 +45,29 @@ def explain(job: Facts, shown: str, farm: Facts | None = None, farm_problem: str
     return found
 
 
+def explain_host(name: str, farm: Facts) -> list[Reason]:
+    """The same about a host of that ResourceController."""
+    host = farm["hosts"][name]
+    why, state = str(host.get("reason") or ""), host.get("state")
+    line = f"the line of {name} in {farm.get('name')}.hosts, which is read again by itself"
+    if state == "unreachable":
+        hint = f"mend what is named here; coordinator hosts check {farm.get('name')} tries it; jobs do so by themselves"
+        return [Reason(f"Host {name} cannot be used.", why, hint)]
+    if state == "resting":
+        return [Reason(f"Host {name} is resting.", why, "it is tried again by itself")]
+    if not host.get("maxload"):
+        return [Reason(f"Host {name} is not to be used.", why, f"edit {line}")]
+    working = _count(int(host.get("processors") or 0), "processor")
+    slots = _count(int(host.get("slots") or 0), "slot")
+    if host.get("processors"):
+        return [Reason(f"Host {name} is used: {working} on {slots}.", why)]
+    if not host.get("slots"):
+        return [Reason(f"Host {name} has no slot.", why, f"wait until its load falls, or edit {line}")]
+    if not farm.get("jobs"):
+        return [Reason(f"Host {name} has {slots}, and nothing runs there: there is no job.", why)]
+    return [Reason(f"Host {name} has {slots}, and nothing runs there.", why, "coordinator why JOB tells of each job")]
+
+
 def _state(job: Facts, shown: str) -> Iterator[Reason]:
     state, why = str(job.get("state")), str(job.get("reason") or "")
     done, failed = int(job.get("done") or 0), int(job.get("failed") or 0)

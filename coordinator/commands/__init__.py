@@ -33,7 +33,7 @@ _COMMANDS = {
     "logs": ("logs", "logs", "A job's log, or with --host those of its Processors on a host."),
     "wait": ("job", "wait", "Wait until a job ends; exit status 0 if all its tasks are done."),
     "stop": ("job", "stop", "Stop a job, or with --rc=NAME a ResourceController."),
-    "why": ("job", "why", "Why a job waits, is slow or failed, and what to do next."),
+    "why": ("job", "why", "Why a job waits, is slow or failed, or a host is not used, and what to do next."),
     "redo": ("record", "redo", "Make failed, chosen or all tasks of a job to be done again."),
 }
 

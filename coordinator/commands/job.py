@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coordinator.commands import CONTEXT, document, job_argument, json_option, print_json, print_tables, rc_url_option
-from coordinator.errors import CoordinatorError, CoordinatorLost, NoToken, StateError
+from coordinator.errors import CoordinatorError, CoordinatorLost, NoSuchJob, NoToken, StateError
 
 if TYPE_CHECKING:
+    from coordinator.reasons import Reason
     from coordinator.standing import Standing
     from coordinator.tables import Table
 
@@ -272,15 +273,29 @@ def stop(job: str | None, rc: str | None, as_json: bool, rc_url: str | None) -> 
 
 
 @click.command(context_settings=CONTEXT)
-@job_argument
+@click.argument("job", metavar="JOB|HOST")
 @json_option
 @rc_url_option
 def why(job: str, as_json: bool, rc_url: str | None) -> int:
-    """Why a job waits, is slow, stands still or failed, and what to do next."""
+    """Why a job waits, is slow, stands still or failed, or why a host is not used; and what to do next.
+
+    A name that is both a job's and a host's means the job.
+    """
     from coordinator import reasons
     from coordinator.standing import look_at
 
-    standing = look_at(job, rc_url)
+    try:
+        standing = look_at(job, rc_url)
+    except NoSuchJob:
+        farm, _ = ask_farm(rc_url, required=False)
+        if farm is None or job not in farm["hosts"]:
+            raise
+        found = reasons.explain_host(job, farm)
+        if as_json:
+            print_json(document("why_host", host=farm["hosts"][job], reasons=[one.to_json() for one in found]))
+        else:
+            _print_reasons(found)
+        return 0
     farm, problem = None, ""
     # A job that runs with --local has no ResourceController of its own to ask.
     url = rc_url or standing.job.get("rc_url")
@@ -289,7 +304,12 @@ def why(job: str, as_json: bool, rc_url: str | None) -> int:
     found = reasons.explain(standing.job, standing.place.shown, farm, problem)
     if as_json:
         print_json(document("why", job=standing.job, reasons=[one.to_json() for one in found]))
-        return 0
+    else:
+        _print_reasons(found)
+    return 0
+
+
+def _print_reasons(found: list[Reason]) -> None:
     from coordinator.tables import visible
 
     for one in found:
@@ -298,4 +318,3 @@ def why(job: str, as_json: bool, rc_url: str | None) -> int:
             print(f"    why:  {visible(one.why)}")
         if one.next:
             print(f"    next: {visible(one.next)}")
-    return 0

@@ -275,6 +275,10 @@ def test_each_way_to_fail_is_a_sentence_within_half_a_minute_and_stops_nobody(
         found = reported()
         job = farm.document("status", "one")["job"]
         why = {one["what"]: one["why"] for one in farm.document("why", "one", f"--rc_url={url}")["reasons"]}
+        for name in lines:
+            (about,) = farm.document("why", name, f"--rc_url={url}")["reasons"]
+            assert about["what"] == f"Host {name} cannot be used."
+            assert lines[name][1] in about["why"]
     for name, (_, words) in lines.items():
         assert words in found[name], name
         assert "\n" not in found[name]

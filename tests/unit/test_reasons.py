@@ -72,3 +72,19 @@ def test_the_most_frequent_errors_are_named_first() -> None:
 
 def test_a_controller_that_cannot_be_asked_is_a_reason_itself() -> None:
     assert "gets no more. | no answer" in said(job_of(), problem="no answer")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ({"state": "unreachable", "reason": "no route"}, "Host node1 cannot be used. | no route | mend"),
+        ({"state": "resting", "reason": "it failed"}, "Host node1 is resting. | it failed | it is tried again"),
+        ({"state": "ok", "maxload": 0.0, "reason": "maxload 0"}, "Host node1 is not to be used. | maxload 0 | edit"),
+        ({"state": "ok", "maxload": 2.0, "slots": 2, "processors": 1}, "Host node1 is used: 1 processor on 2 slots."),
+        ({"state": "ok", "maxload": 2.0, "slots": 0}, "Host node1 has no slot."),
+        ({"state": "ok", "maxload": 2.0, "slots": 2}, "Host node1 has 2 slots, and nothing runs there. |  | coord"),
+    ],
+)
+def test_a_host_is_explained(host: dict[str, Any], expected: str) -> None:
+    (one,) = reasons.explain_host("node1", farm_of(entry("job", "running"), node1=host))
+    assert f"{one.what} | {one.why} | {one.next}".startswith(expected)
