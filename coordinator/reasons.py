@@ -105,8 +105,10 @@ def _state(job: Facts, shown: str) -> Iterator[Reason]:
         )
     elif state == "stopping":
         yield Reason("The job is stopping: what runs now is finished and written down.", why)
-    elif state == "starting":
+    elif state == "starting" and not done + failed:
         yield Reason("The job is starting.", why)
+    elif state == "starting":
+        yield Reason(f"The job goes on as soon as it has a processor; {done} tasks are done, {failed} failed.", why)
     else:
         yield Reason(f"The job runs: {_pace(job)}.", why)
 
@@ -174,6 +176,8 @@ def _queue(job: Facts, farm: Facts, working: bool) -> Iterator[Reason]:
             str(mine.get("reason") or ""),
             "if the job runs, see whether its machine reaches the ResourceController's URL",
         )
+    elif not working and not mine.get("slots"):
+        yield Reason("The job has no slot just now.", str(mine.get("reason") or ""))
     elif not working:
         yield Reason(
             f"The job has been given {_count(int(mine.get('slots') or 0), 'slot')} and no processor has begun yet.",
@@ -194,9 +198,12 @@ def _hosts(job: Facts, farm: Facts | None) -> Iterator[Reason]:
     for name, host in ((farm or {}).get("hosts") or {}).items():
         if host.get("state") == "ok":
             usable += bool(host.get("maxload"))
-        elif name not in said:
-            word = "is resting" if host.get("state") == "resting" else "cannot be reached"
-            yield Reason(f"Host {name} {word}.", str(host.get("reason") or ""))
+        elif name in said:
+            continue
+        elif host.get("state") == "resting":
+            yield Reason(f"Host {name} is resting.", str(host.get("reason") or ""))
+        else:
+            yield Reason(f"Host {name} cannot be reached.", str(host.get("reason") or ""))
     if farm is not None and not usable:
         yield Reason(
             "The farm has no host that can be used.",
@@ -212,7 +219,7 @@ def _tasks(job: Facts, shown: str) -> Iterator[Reason]:
     todo, leased = int(job.get("todo") or 0), int(job.get("leased") or 0)
     waiting = int(job.get("waiting") or 0)
     if waiting:
-        what = f"{_count(waiting, 'task')} that failed are tried again after a pause."
+        what = f"{_count(waiting, 'failed task')} to be tried again after a pause."
         yield Reason(what, next=f"coordinator errors {shown}")
     if job.get("state") != "running":
         return
@@ -236,7 +243,7 @@ def _errors(job: Facts, shown: str) -> Iterator[Reason]:
         where = f" in {group['where']}" if group.get("where") else ""
         yield Reason(
             f"{_count(int(group.get('count') or 0), 'failure')}: {group.get('kind')}{where}"
-            + (f", the first with {first}" if first else ""),
+            + (f" ({first} ...)" if first else ""),
             str(group.get("message") or ""),
             f"coordinator errors {shown}",
         )

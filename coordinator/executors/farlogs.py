@@ -11,7 +11,8 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any
 
 from coordinator.errors import LaunchFailed
 from coordinator.executors.remote import start_launcher
@@ -31,14 +32,14 @@ def read(
     answers, finished, looked_at = child.stdout.fileno(), False, time.monotonic()
     try:
         request = {"id": 0, "do": "logs", "host": host, "options": dict(options), "wanted": dict(wanted)}
-        child.stdin.write(json.dumps(request).encode() + b"\n")
+        _say(child.stdin, request)
         heard = b""
         while True:
             said = select.select([answers], [], [], FOLLOW_EVERY_S)[0]
             if wanted["follow"] and not finished and time.monotonic() - looked_at >= FOLLOW_EVERY_S:
                 finished, looked_at = over(), time.monotonic()
                 if finished:
-                    child.stdin.write(b'{"id": 0, "do": "finish"}\n')
+                    _say(child.stdin, {"id": 0, "do": "finish"})
             if not said:
                 continue
             came = os.read(answers, 1 << 16)
@@ -57,3 +58,8 @@ def read(
         child.stdout.close()
         child.kill()
         child.wait()
+
+
+def _say(pipe: IO[bytes], request: dict[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # the end of its answers is read as well
+        pipe.write(json.dumps(request).encode() + b"\n")

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,8 +204,9 @@ def ask(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any
     try:
         asked = [json.dumps({"id": number, **request}).encode() + b"\n" for number, request in enumerate(requests)]
         writing = memoryview(b"".join(asked))
-        while writing:
-            writing = writing[child.stdin.write(writing) :]
+        with suppress(BrokenPipeError):  # the end of its answers is read as well
+            while writing:
+                writing = writing[child.stdin.write(writing) :]
         waiting = len(asked)
         with os.fdopen(child.stdout.fileno(), "rb", closefd=False) as lines:
             while waiting:

@@ -51,7 +51,7 @@ def test_a_host_that_cannot_be_used_is_named_with_its_reason_once() -> None:
         ({"state": "stopping", "reason": "stopped by bob"}, "stopped by bob"),
         ({"todo": 0, "leased": 0}, "server generator"),
         ({"todo": 0, "leased": 2, "ended": True}, "the last 2"),
-        ({"waiting": 2}, "2 tasks that failed are tried again"),
+        ({"waiting": 2}, "2 failed tasks to be tried again"),
         ({"state": "failed", "reason": "the server generator failed"}, "the server generator failed"),
         ({"state": "silent", "reason": "it is stopped", "pid": 12}, "kill -CONT 12"),
         ({"state": "unreachable", "reason": "no route", "host": "node9"}, "node9"),
@@ -88,3 +88,16 @@ def test_a_controller_that_cannot_be_asked_is_a_reason_itself() -> None:
 def test_a_host_is_explained(host: dict[str, Any], expected: str) -> None:
     (one,) = reasons.explain_host("node1", farm_of(entry("job", "running"), node1=host))
     assert f"{one.what} | {one.why} | {one.next}".startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("mine", "expected"),
+    [
+        ({"state": "lost", "reason": "silent"}, "has not heard of the job for a while. | silent | if the job runs"),
+        ({"state": "running", "slots": 0, "reason": "r"}, "The job has no slot just now. | r | "),
+        ({"state": "running", "slots": 1}, "The job has been given 1 slot and no processor has begun yet."),
+    ],
+)
+def test_what_a_controller_says_of_a_job_is_told(mine: dict[str, Any], expected: str) -> None:
+    job = job_of(state="starting", processors=[], errors=[])
+    assert expected in said(job, farm_of(entry("job", **mine)))
