@@ -54,7 +54,9 @@ def test_where_the_file_has_no_figures_the_machines_own_are_taken(file: Path, co
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can write root's word")
-def test_roots_word_counts_without_being_named_and_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roots_word_counts_without_being_named_and_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = tmp_path / "load"
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(load, "TOLD", os.fspath(told))
