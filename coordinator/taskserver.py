@@ -152,7 +152,6 @@ class Coordinator:
         if self._local is not None:
             open_log(job.errlog)
         recovered = job.journal.recovered
-        job.journal.check = self._claim.check
         left = self._claim.left if recovered.run is not None and not recovered.closed else None
         job.run_id = recovered.run if left is not None and recovered.run is not None else secrets.token_hex(8)
         job.life = recovered.life + 1
@@ -168,6 +167,10 @@ class Coordinator:
         if plan is not None:
             executor.look_ahead({host: plan["hosts"].get(host, {}) for host in plan["slots"]})
         check_resources(self._link, [name for name, rule in job.resources.items() if rule is None])
+        orders = orders_of(
+            job, self._door, self._token, local=self._local is not None, grace_s=self._grace_s,
+            time_limit_s=self._time_limit, max_errors=self._max_errors,
+        )  # fmt: skip
         job.journal.append(Kind.LIFE, {
             "run": job.run_id, "name": job.name, "life": job.life, "at": job.started, "host": socket.gethostname(),
             "pid": os.getpid(), "port": self._door.port, "script": job.script,
@@ -176,14 +179,11 @@ class Coordinator:
         self._survivors = Survivors(job, left)
         job.before = job.run.restore(recovered, job.now(), left is not None, self._survivors.awaited)
         self._turns = Turns(job, self._registration.ask, self._joined, self._settled, self._lost)
-        orders = orders_of(
-            job, self._door, self._token, local=self._local is not None, grace_s=self._grace_s,
-            time_limit_s=self._time_limit, max_errors=self._max_errors,
-        )  # fmt: skip
         job.crew = Crew(job.run, executor, orders, self._watch, self._turns.then)
         self._survivors.wait(job.now())
         job.crew.changed = self._publish
         self._publish()
+        job.journal.check = self._claim.check
         self._joblog = JobLog(job)
         self._ending = Ending(job, self._joblog, self._turns.commit, self._survivors.still_awaited, self._over)
         executor.attend(self._loop)
