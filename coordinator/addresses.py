@@ -1,7 +1,7 @@
 """Addresses of servers, and the tokens and fingerprints that go with them.
 
 Whoever connects to a server of ours asks here what the user's token file knows of it. Nothing is sent but by
-:func:`remember`.
+:func:`remember`, and to a server of which no token is known, to hear whether it wants one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coordinator import paths
-from coordinator.errors import NoToken
+from coordinator.errors import NotAuthorised, NoToken, PeerLost
 from coordinator.wire.client import Connection, is_https, split_url
 
 
@@ -48,18 +48,31 @@ def url_of(host: str, port: int, secure: bool = False) -> str:
 
 
 def known_address(url: str) -> Address:
-    """The server at ``url``, with a token in any case.
+    """The server at ``url``, with a token, unless it is one that asks for none (``--insecure``).
 
     Raises NoToken, which names the token file, and BadInput for what is no URL.
     """
     address = address_of(url)
     host, port, _, _ = split_url(url)
-    if address.token is None:
+    if address.token is None and not _is_open(address):
         raise NoToken(
-            f"no token is known for {host}:{port}: {paths.token_file()} has none for that host and port. Ask the owner "
-            f"of that server for one and give it in the URL, http://user:TOKEN@{host}:{port}"
+            f"No token is known for {address.url}: {paths.token_file()} has none for that host and port. Start the "
+            f"server first, or ask its owner for one, and copy its line from their token file, or give "
+            f"http://user:TOKEN@{host}:{port} as its URL."
         )
     return address
+
+
+def _is_open(address: Address) -> bool:
+    """Does it answer to whoever shows no token?"""
+    connection = address.connect(10.0)
+    try:
+        connection.call("system.listMethods")
+    except (NotAuthorised, PeerLost):
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def without_token(url: str) -> str:

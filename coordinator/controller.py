@@ -20,6 +20,7 @@ from typing import Any
 from coordinator import paths
 from coordinator.addresses import url_of
 from coordinator.core.beats import Fields
+from coordinator.door import INSECURE
 from coordinator.errors import (
     BadOption,
     BadParameters,
@@ -59,6 +60,8 @@ class ControllerOptions:
     foreground: bool = False
     #: speak plain HTTP to other machines too
     no_tls: bool = False
+    #: ask nobody for a token: everybody who can reach the port is the owner
+    insecure: bool = False
 
 
 @dataclass
@@ -278,11 +281,11 @@ def serve_controller(options: ControllerOptions | Mapping[str, Any], announce: C
         everywhere = chosen.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound here
         public = paths.full_hostname() if everywhere else chosen.host
         fingerprint = None
-        if not (chosen.no_tls or paths.is_loopback(chosen.host)):
+        if not (chosen.no_tls or chosen.insecure or paths.is_loopback(chosen.host)):
             server.tls, fingerprint = tls.server_context(), tls.own_fingerprint()
         token = paths.find_token(public, port) or paths.new_token()
         paths.keep_token(public, port, token, fingerprint)
-        server.authorise = authorise_users(token, controller)
+        server.authorise = None if chosen.insecure else authorise_users(token, controller)
 
         def removed(user: str) -> None:
             server.recheck()
@@ -292,6 +295,8 @@ def serve_controller(options: ControllerOptions | Mapping[str, Any], announce: C
         controller.port = port
         url = controller.office.url = url_of(public, port, fingerprint is not None and not paths.is_loopback(public))
         logs.open_log(None if chosen.foreground else controller.errlog)
+        if chosen.insecure:
+            log.warning("%s", INSECURE.format(port))
         me = procs.own_identity()
         told = {"name": chosen.rc, "url": url, "pid": me.pid, "log": controller.errlog, "port": port}
         written = {**told, "host": me.host, "boot": me.boot, "started": me.started, "fingerprint": fingerprint}

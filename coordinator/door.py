@@ -20,22 +20,37 @@ from coordinator.wire.server import Call, TurnServer, token_check
 
 #: who shows a ticket of the ResourceController, and what a call must be for them
 VISITOR, LOOKING = "visitor ", frozenset({"get_job", "get_status", "wait_job"})
+#: said loudly where no token is asked for
+INSECURE = (
+    "--insecure: whoever can reach port {} may do everything here, without a token and without TLS;"
+    " do this only on a network that you trust"
+)
 #: first port that is tried, and how many after it
 FIRST_PORT, PORTS = 8888, 200
 
 
 class Door:
     """``host``: the address to bind, None for every one (for this machine's own if ``local``). ``port``: None for a
-    free one. ``rc``: the ResourceController, whose token opens this door too."""
+    free one. ``rc``: the ResourceController, whose token opens this door too. ``insecure``: it stands open."""
 
-    def __init__(self, host: str | None, port: int | None, *, local: bool, no_tls: bool, rc: Address | None) -> None:
+    def __init__(
+        self,
+        host: str | None,
+        port: int | None,
+        *,
+        local: bool,
+        no_tls: bool = False,
+        insecure: bool = False,
+        rc: Address | None = None,
+    ) -> None:
+        self._insecure = insecure
         self._chosen = host is not None
         self._address = host if host is not None else ("127.0.0.1" if local else "")
         self._port, self._local, self._rc = port, local, rc
         self._context: ssl.SSLContext | None = None
         #: of the certificate that other machines are shown; None where only plain HTTP is spoken
         self.fingerprint: str | None = None
-        if not (no_tls or paths.is_loopback(self._address)):
+        if not (no_tls or insecure or paths.is_loopback(self._address)):
             from coordinator import tls
 
             self.fingerprint, self._context = tls.own_fingerprint(), tls.server_context()
@@ -51,7 +66,7 @@ class Door:
             wanted.append(self._port)
         else:
             wanted += [0] if self._local else range(FIRST_PORT, FIRST_PORT + PORTS)
-        authorise = self._authoriser(token)
+        authorise = None if self._insecure else self._authoriser(token)
         for index, port in enumerate(wanted):
             server = TurnServer(turn, authorise, self._address, port, tls=self._context)
             try:

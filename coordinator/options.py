@@ -34,6 +34,14 @@ def positive(text: str) -> float:
     return value
 
 
+def term(text: str) -> float:
+    """Seconds of a lease, which must outlast a beat and a round trip."""
+    value = positive(text)
+    if value < 1:
+        raise ValueError("1 second or more expected, since a lease must outlast a beat of the keeper and its answer")
+    return value
+
+
 def count(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -78,6 +86,14 @@ OURS: tuple[Option, ...] = (
         metavar="ADDRESS",
     ),
     Option("no_tls", flag, False, "plain HTTP for other machines too, on a network that you trust", "yes", "yes|no"),
+    Option(
+        "insecure",
+        flag,
+        False,
+        "ask nobody for a token: whoever can reach the port may do everything; only on a network that you trust",
+        "yes",
+        "yes|no",
+    ),
     Option("priority", positive, 1.0, "share of the processors among jobs that run at the same time", metavar="NUMBER"),
     Option("rc_url", str, None, "the ResourceController; http://THISHOST:5000 unless given", metavar="URL"),
     Option("errlog", str, None, "the log; NAME.log unless given", metavar="FILE"),
@@ -88,7 +104,7 @@ OURS: tuple[Option, ...] = (
     Option("retries", count, 0, "try a failed task so many times more, at growing intervals", metavar="N"),
     Option("time_limit", positive, None, "end a task that runs longer, in seconds", metavar="SECONDS"),
     Option(
-        "lease", positive, TERM_S, "seconds after which the tasks of a silent processor go to others", metavar="SECONDS"
+        "lease", term, TERM_S, "seconds after which the tasks of a silent processor go to others", metavar="SECONDS"
     ),
     Option(
         "grace",

@@ -11,12 +11,11 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from coordinator.addresses import Address, address_of, url_of
+from coordinator.addresses import Address, address_of, known_address, url_of
 from coordinator.errors import (
     ControllerLost,
     CoordinatorLost,
     NotAuthorised,
-    NoToken,
     PeerLost,
     ProtocolError,
     UnknownMethod,
@@ -47,12 +46,11 @@ class Remote:
         lost: Callable[[str], PeerLost] = PeerLost,
         timeout_s: float = 30.0,
     ) -> None:
-        """`token` wins, then the URL's own, then the user's token file, then `fallback`; none of them: NoToken.
+        """`token` wins, then the URL's own, then the user's token file, then `fallback`; none of them, where one is
+        asked for: NoToken.
 
         `fingerprint` goes with `token` and with `fallback`; the token file has those of its own."""
-        from coordinator import paths
-
-        host, port, _, own = split_url(url)
+        _, _, _, own = split_url(url)
         if token or own:
             addresses = [address_of(url, token or own, fingerprint)]
         else:
@@ -61,13 +59,7 @@ class Remote:
                 addresses.append(address_of(url, fallback, fingerprint))
             elif fallback is not None:
                 addresses.append(address_of(url, fallback.token, fallback.fingerprint, fallback.user))
-        self._addresses: list[Address] = [one for one in addresses if one.token]
-        if not self._addresses:
-            raise NoToken(
-                f"No token is known for {addresses[0].url}: {paths.token_file()} has none for that host and port. "
-                f"Start the server first, or copy its line from the token file of whoever started it, or give "
-                f"http://coordinator:TOKEN@{host}:{port} as its URL."
-            )
+        self._addresses: list[Address] = [one for one in addresses if one.token] or [known_address(url)]
         self.timeout_s = timeout_s
         self._lost = lost
         self._methods: list[str] | None = None

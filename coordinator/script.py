@@ -157,9 +157,23 @@ def _coordinate(
 
     progress = Progress(name)
     job.on_tick = progress.show
-    outcome = job.serve_forever(progress.begin)
+
+    def begin(told: dict[str, Any]) -> None:
+        progress.begin(told)
+        _warn(ours, told)
+
+    outcome = job.serve_forever(begin)
     progress.end(job.job, outcome)
     return outcome
+
+
+def _warn(ours: dict[str, Any], told: dict[str, Any]) -> None:
+    """Loudly, each time."""
+    if ours["insecure"]:
+        from coordinator.door import INSECURE
+        from coordinator.wire.client import split_url
+
+        print(f"warning: {INSECURE.format(split_url(told['url'])[1])}", file=sys.stderr)
 
 
 OURS_FOR_COORDINATOR = frozenset(option.name for option in options.OURS) - {"foreground"}
@@ -183,6 +197,7 @@ def _start_daemon(line: options.CommandLine) -> None:
             raise ControllerLost(nobody_words(without_token(url), error)) from error
     told = procs.start_daemon(argv, {**os.environ, DAEMON: "1"}, log)
     print(f"{name}: serving at {told['url']}, pid {told['pid']}, log {told['log']}")
+    _warn(line.ours, told)
     print(
         f"watch it with `coordinator status {name}`, wait for it with `coordinator wait {name}`, "
         f"end it with `coordinator stop {name}`"

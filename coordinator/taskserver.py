@@ -25,7 +25,7 @@ from coordinator.core.leases import GRACE_S, TERM_S
 from coordinator.core.ledger import Policy
 from coordinator.core.records import Kind
 from coordinator.crew import Crew
-from coordinator.door import Door
+from coordinator.door import INSECURE, Door
 from coordinator.embedded import link_of
 from coordinator.ending import Ending
 from coordinator.executors.choice import AnyExecutor
@@ -57,8 +57,8 @@ class Coordinator:
     ``it``: an iterable of task IDs, or a function that makes one (called in the feeder's process); ``resources``: names
     of resources that the job needs, or ``{name: (path, command)}``. ``local``: None for a job under the
     ResourceController at ``rc_url``, else the number of processors on this machine, 0 for one per core. Seconds:
-    ``lease``, ``grace``, ``time_limit``. ``no_tls``: speak plain HTTP to other machines too. Other keyword arguments
-    are the user's options. ``on_tick(job)`` is called four times a second.
+    ``lease``, ``grace``, ``time_limit``. ``no_tls``: speak plain HTTP to other machines too; ``insecure``: and ask
+    nobody for a token. Other keyword arguments are the user's options. ``on_tick(job)`` is called four times a second.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Coordinator:
         lease: float = TERM_S,
         grace: float | None = None,
         no_tls: bool = False,
+        insecure: bool = False,
         directory: str | os.PathLike[str] = ".",
         **kwargs: Any,
     ) -> None:
@@ -96,7 +97,7 @@ class Coordinator:
         self.on_tick: Callable[[Job], None] = lambda _: None
         self._make = it if callable(it) else lambda: it
         self._work = work
-        self._local, self._host, self._port, self._no_tls = local, host, port, no_tls
+        self._local, self._host, self._port, self._no_tls, self._insecure = local, host, port, no_tls, insecure
         self._policy = Policy(retries=retries)
         self._time_limit, self._max_errors = time_limit, max_errors_in_a_row
         self._lease_s = lease
@@ -142,7 +143,9 @@ class Coordinator:
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
         rc = self._controller()
-        self._door = Door(self._host, self._port, local=self._local is not None, no_tls=self._no_tls, rc=rc)
+        self._door = Door(
+            self._host, self._port, local=self._local is not None, no_tls=self._no_tls, insecure=self._insecure, rc=rc
+        )
         closing.callback(self._leave)
         closing.callback(executor.dismiss)
         self._claim = RunFile(job.files)
@@ -201,6 +204,8 @@ class Coordinator:
         self._link.start(self._loop, self._registration.tell, self._hear)
         self._last_tick = job.now()
         self._loop.call_soon(self._tick)
+        if self._insecure:
+            job.log.warning("%s", INSECURE.format(self._door.port))
         job.log.info(
             "coordinator started name=%s run=%s life=%d url=%s pid=%d script=%s done_before=%d",
             job.name, job.run_id, job.life, job.url, os.getpid(), job.script, job.before,

@@ -151,6 +151,11 @@ def _a_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
 )
 @click.option("--host", metavar="NAME", default="", help="Interface to bind and name to announce.  [default: all]")
 @click.option("--no_tls", is_flag=True, help="Plain HTTP for other machines too, on a network that you trust.")
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Ask nobody for a token: whoever can reach the port may do everything. Only on a network that you trust.",
+)
 @click.option("--foreground", is_flag=True, help="Stay in this terminal until Ctrl-C.")
 def controller(foreground: bool, **options: Any) -> int:
     """Start a ResourceController as a daemon: it shares the hosts of NAME.hosts between jobs."""
@@ -189,6 +194,10 @@ def _say_ready(options: dict[str, Any], ready: dict[str, Any]) -> None:
     print(f"  url  {cell(ready.get('url'))}")
     print(f"  pid  {cell(ready.get('pid'))}")
     print(f"  log  {cell(options['errlog'])}", flush=True)
+    if options["insecure"]:
+        from coordinator.door import INSECURE
+
+        print(f"warning: {INSECURE.format(ready.get('port'))}", file=sys.stderr)
 
 
 def _serve(options: dict[str, Any]) -> int:

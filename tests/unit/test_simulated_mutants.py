@@ -400,7 +400,7 @@ def a_directive_is_undone_by_the_next_beat(patch: Patch) -> None:
 
 def slots_on_hosts_that_cannot_be_reached(patch: Patch) -> None:
     claim = Job.claim
-    patch.setattr(Job, "claim", lambda job, placed: replace(claim(job, placed), avoid={}))
+    patch.setattr(Job, "claim", lambda *given: replace(claim(*given), avoid={}))
 
 
 def a_limit_is_not_kept(patch: Patch) -> None:
