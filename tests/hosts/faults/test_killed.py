@@ -208,5 +208,20 @@ def test_a_builder_of_a_resource_is_killed_and_its_lock_is_free_for_the_next(far
         assert {Path(path).name, f"{Path(path).name}.lock"} <= left
 
 
+def test_a_builder_that_is_cut_off_holds_its_lock_no_longer_than_its_lease(farm: HostsFarm) -> None:
+    farm.controller()
+    path = f"/tmp/{farm.directory.parent.name}.{farm.directory.name}"
+    farm.monitor().setrule("data", [path, RULE.format(directory=farm.directory)])
+    farm.script("server.open_resource('data').close()", "yield from range(60)")
+    farm.job(lease_s=1.5, grace_s=2.0)
+    farm.until(lambda: len(builders(farm)) == 3, "each host builds")
+    farm.hosts[0].cut()
+    farm.until(lambda: len(farm.locks()) == 2, "its lock is free")
+    farm.line("keeper silent host=node1 ", "given up")
+    farm.touch("build")
+    farm.over()
+    farm.assert_all_is_well(TASKS)
+
+
 def builders(farm: HostsFarm) -> list[str]:
     return [path.name for path in farm.directory.glob("building.*")]

@@ -41,6 +41,45 @@ def test_who_is_stopped_loses_its_lease_and_its_late_report_is_not_accepted(farm
     assert farm.failures() == []
 
 
+#: the standing is done by a program that the task starts
+BY_PROGRAM = """
+if task < 3:
+    subprocess.run(["sh", "-c", f"until [ -e {HERE}/go ]; do sleep 0.02; done"], check=True)
+"""
+
+
+def test_a_new_keeper_leaves_alone_what_an_older_one_that_still_lives_has_started(farm: HostsFarm) -> None:
+    farm.controller()
+    farm.script(BY_PROGRAM, "yield from range(60)")
+    farm.job(lease_s=LEASE_S)
+    first = farm.busy()["node1"]
+    guard = farm.guard(farm.hosts[0])
+    farm.hosts[0].stop(guard.pid)
+    farm.line(f"lease lapsed n={first.lease} ")
+    farm.until(lambda: len([one for one in farm.executions() if one.task == first.task]) == 2, "another began its task")
+    farm.touch("go")
+    farm.until(lambda: farm.latest(first).ended, "its program was not killed by the new keeper")
+    farm.hosts[0].resume(guard.pid)
+    farm.over()
+    farm.assert_all_is_well(TASKS)
+    assert farm.failures() == []
+
+
+@pytest.mark.skipif("SOAK" not in os.environ, reason="waits for time-outs of SSH: only in make soak")
+def test_an_ssh_server_that_stands_still_is_told_and_used_when_it_goes_on(farm: HostsFarm) -> None:
+    sshd = farm.hosts[0].sshd
+    assert sshd is not None
+    farm.hosts[0].stop(sshd)
+    begin(farm)
+    farm.line("keeper failed host=node1 reason=", "says nothing within 10 s: the host hangs")
+    farm.busy(2)
+    farm.hosts[0].resume(sshd)
+    farm.monitor().retry_unused_hosts()
+    farm.until(lambda: "node1" in farm.busy(3), "node1 works")
+    farm.over()
+    farm.assert_all_is_well(TASKS, once=True)
+
+
 @pytest.mark.parametrize("who", ["zygote", "coordinator", "controller"])
 def test_who_is_stopped_without_work_of_its_own_costs_nobody_a_lease(farm: HostsFarm, who: str) -> None:
     begin(farm, lease_s=LEASE_S)
