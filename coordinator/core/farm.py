@@ -18,6 +18,9 @@ from coordinator.core.loads import HostLoad
 
 #: a job whose Coordinator is silent for so long is out of the queue: within 30 s of its death, looks and all
 SILENT_S = 28.0
+#: after the ResourceController came back, jobs that were there before keep what they have for so long, and grow later:
+#: the slots of those that are not back yet look free
+SETTLE_S = 5.0
 #: a Coordinator that knows only the classic calls has no beat; its processors report every ten minutes
 CLASSIC_SILENT_S = 1800.0
 
@@ -38,6 +41,7 @@ class Farm:
         self.plan = Plan({}, {}, {})
         #: rises whenever any answer may have changed
         self.version = first
+        self._first = first
         #: rises when people ask to try unused hosts again
         self.retry = first
         self.due = True
@@ -69,6 +73,8 @@ class Farm:
                 self.drop(predecessor.beat.url, now)
             elif (place := self._places.take(beat, now)) is not None:
                 job.order, job.started = place
+            if 0 < beat.seen < self._first:
+                job.settles = now + SETTLE_S
             self.jobs[beat.url] = job
             self._count(job.processors, +1, now)
             self.due = True
@@ -219,19 +225,25 @@ class Farm:
     # --- the Plan ---
 
     def grow_old(self, now: float) -> None:
-        """Loads that are too old to count make room; call it now and then."""
+        """Loads that are too old to count make room, and jobs that have come back may grow; call it now and then."""
+        for job in self.jobs.values():
+            if 0.0 < job.settles <= now:
+                job.settles = 0.0
+                self.due = True
         for host in self._loads.keys() & self.hosts.keys():
             self._room_changed(host, now)
 
     def rebalance(self, now: float) -> list[Job]:
         """Make a new Plan. Returns the jobs whose answer changed."""
         others = {host: known.of_others(now) for host, known in self._loads.items()} if self._loads_matter else {}
-        claims = [job.claim(job.slots, self._barred(job)) for job in self.jobs.values()]
+        claims = [job.claim(job.slots, self._barred(job), now < job.settles) for job in self.jobs.values()]
         self.plan = assign(self.hosts, others, {}, claims, self.throttle, self.overload_margin)
         self.due = False
         changed = []
         for url, job in self.jobs.items():
             slots, reason = self.plan.slots[url], self.plan.reasons.get(url)
+            if now < job.settles and not slots:
+                reason = "the ResourceController has just come back and hears first what other jobs have"
             if job.version == 0 or slots != job.slots or reason != job.reason:
                 changed.append(job)
                 self.version += 1

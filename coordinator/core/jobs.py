@@ -38,6 +38,8 @@ class Job:
     #: what people directed, and what the Coordinator itself said then
     directed: Wishes | None = None
     own: Wishes | None = None
+    #: it was there in an earlier life of the ResourceController, and is not to grow before this (the farm's clock)
+    settles: float = 0.0
 
     @property
     def processors(self) -> Mapping[str, int]:
@@ -75,10 +77,14 @@ class Job:
                 self.directed = None
         self.beat = beat
 
-    def claim(self, placed: Mapping[str, int], barred: Mapping[str, str] | None = None) -> Claim:
+    def claim(
+        self, placed: Mapping[str, int], barred: Mapping[str, str] | None = None, settling: bool = False
+    ) -> Claim:
         """The job as the balancer sees it; ``placed``: what it was given before; ``barred``: hosts that can be reached
-        and are of no use to it, with the reason."""
+        and are of no use to it, with the reason; ``settling``: it is to have no more than it has."""
         beat = self.beat
+        has = sum(self.processors.values()) if settling else None
+        limits = [count for count in (beat.ncpu_limit, has) if count is not None]
         return Claim(
             beat.url,
             self.order,
@@ -86,7 +92,7 @@ class Job:
             beat.priority,
             beat.immediate,
             beat.demand_ncpu,
-            beat.ncpu_limit,
+            min(limits, default=None),
             beat.wants,
             self.processors,
             placed,

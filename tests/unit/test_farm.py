@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator.core.beats import Beat
-from coordinator.core.farm import CLASSIC_SILENT_S, SILENT_S, Farm
+from coordinator.core.farm import CLASSIC_SILENT_S, SETTLE_S, SILENT_S, Farm
 from coordinator.core.hosts import HostInfo
 from coordinator.core.jobs import PLACE_KEPT_S, Job
 from coordinator.core.loads import FRESH_IF_IDLE_S
@@ -92,6 +92,29 @@ def test_one_that_returns_after_it_left_the_queue_has_its_place_again_and_one_th
     assert not made.jobs["http://x/B"].slots
     made.drop("http://x/other-port", 501.0)  # this one has ended: the next of that name is another job
     assert beat(made, "A", 502.0, **same).order > made.jobs["http://x/B"].order
+
+
+def test_jobs_of_an_earlier_life_keep_what_they_have_until_all_are_back() -> None:
+    made = farm(h=6.0)
+    seen = {"seen": 7, "immediate": True}
+    light = beat(made, "light", 0.0, processors={"h": 2}, **seen)
+    assert light.slots == {"h": 2}, "the other four look free, and are not"
+    assert "has just come back" in str(beat(made, "waits", 1.0, seen=7).reason)
+    heavy = beat(made, "heavy", 2.0, processors={"h": 4}, priority=2.0, **seen)
+    assert (light.slots, heavy.slots) == ({"h": 2}, {"h": 4})
+    made.drop("http://x/heavy", 3.0)
+    made.drop("http://x/waits", 3.0)
+    made.rebalance(3.0)
+    assert light.slots == {"h": 2}
+    made.grow_old(SETTLE_S)
+    assert made.due
+    made.rebalance(SETTLE_S)
+    assert light.slots == {"h": 6}
+
+
+def test_a_job_that_is_new_has_its_slots_at_once() -> None:
+    made = farm(h=6.0)
+    assert beat(made, "new").slots == {"h": 6}
 
 
 def test_a_place_is_not_kept_for_ever_nor_for_who_does_not_say_where_it_works() -> None:
