@@ -83,9 +83,10 @@ class FarmDesk:
         if job.version in (0, seen):
             return None
         # Those that it could not use it tries again, by their line as it is now.
-        told = self.farm.hosts.keys() & {*job.slots, *job.beat.unreachable}
+        told = self.farm.hosts.keys() & {*job.slots, *job.look, *job.beat.unreachable}
         hosts = {name: self.farm.hosts[name].attributes() for name in sorted(told)}
         answer = {"version": job.version, "slots": dict(job.slots), "hosts": hosts, "queued": job.reason}
+        answer["look"] = list(job.look)
         return {**answer, "retry": self.farm.retry}
 
     def late_answer(self, url: str, seen: int | None) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from coordinator.core.balance import Plan, assign, room
 from coordinator.core.beats import Beat
 from coordinator.core.hosts import HostInfo
 from coordinator.core.jobs import Job, Places, known_by
-from coordinator.core.loads import HostLoad
+from coordinator.core.loads import LOOK_HANG_S, LOOK_S, LOOKS_AT_ONCE, HostLoad
 
 #: a job whose Coordinator is silent for so long is out of the queue: within 30 s of its death, looks and all
 SILENT_S = 28.0
@@ -222,6 +222,43 @@ class Farm:
     def _room(self, host: str, now: float) -> int:
         return room(self.hosts[host].maxload, self._loads[host].of_others(now), self.overload_margin)
 
+    def _look_around(self, now: float) -> None:
+        """Ask the first job that works to look at hosts that nobody tells of, a few at a time: their load, memory and
+        whether they can be reached are to be known before they are given to anybody."""
+        for job in self.jobs.values():
+            still = tuple(host for host in job.look if self._is_looked_at(host, job, now))
+            if still != job.look:
+                self._ask_to_look(job, still)
+        able = [job for job in self.jobs.values() if any(job.processors.values()) and not job.classic]
+        able = [job for job in able if job.state(now) != "lost"]
+        more = LOOKS_AT_ONCE - sum(len(job.look) for job in self.jobs.values())
+        if not able or more <= 0:
+            return
+        taken = {host for job in self.jobs.values() for host in (*job.slots, *job.processors, *job.beat.unreachable)}
+        unseen = [
+            host
+            for host, info in self.hosts.items()
+            if info.maxload > 0 and host not in taken and now - self._known(host).idle_since() >= LOOK_S
+        ][:more]
+        if unseen:
+            first = min(able, key=lambda job: job.order)
+            for host in unseen:
+                self._loads.setdefault(host, HostLoad(ours_now=now)).asked = now
+            self._ask_to_look(first, (*first.look, *unseen))
+
+    def _is_looked_at(self, host: str, job: Job, now: float) -> bool:
+        known = self._known(host)
+        waits = known.asked > known.reported_now and now - known.asked < LOOK_HANG_S
+        return waits and host in self.hosts and host not in job.beat.unreachable
+
+    def _ask_to_look(self, job: Job, hosts: tuple[str, ...]) -> None:
+        job.look = hosts
+        self.version += 1
+        job.version = self.version
+
+    def _known(self, host: str) -> HostLoad:
+        return self._loads.get(host) or HostLoad()
+
     # --- the Plan ---
 
     def grow_old(self, now: float) -> None:
@@ -230,6 +267,8 @@ class Farm:
             if 0.0 < job.settles <= now:
                 job.settles = 0.0
                 self.due = True
+        if self._loads_matter:
+            self._look_around(now)
         for host in self._loads.keys() & self.hosts.keys():
             self._room_changed(host, now)
 

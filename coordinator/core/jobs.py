@@ -40,6 +40,8 @@ class Job:
     own: Wishes | None = None
     #: it was there in an earlier life of the ResourceController, and is not to grow before this (the farm's clock)
     settles: float = 0.0
+    #: hosts that it is asked to look at, where nothing of ours runs
+    look: tuple[str, ...] = ()
 
     @property
     def processors(self) -> Mapping[str, int]:

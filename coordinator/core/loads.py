@@ -18,6 +18,11 @@ SPIKE_S = 15.0
 #: after this a load is history; on a host where nothing of ours runs nobody will report a newer one
 FRESH_S = 900.0
 FRESH_IF_IDLE_S = 120.0
+#: a host where nothing of ours runs is looked at so often, before its load is history
+LOOK_S = 100.0
+#: and so many at a time; whoever was asked and has not told by then is not waited for
+LOOKS_AT_ONCE = 4
+LOOK_HANG_S = 60.0
 
 
 @dataclass
@@ -27,6 +32,8 @@ class HostLoad:
     reported: float | None = None
     reported_now: float = -math.inf
     memory_available_bytes: int | None = None
+    #: when somebody was last asked to look there
+    asked: float = -math.inf
     running: int = 0
     ours: float = 0.0
     ours_now: float = 0.0
@@ -44,6 +51,10 @@ class HostLoad:
         self.others.append((now, max(0.0, load - max(self.ours, self.running))))
         while len(self.others) > 1 and self.others[0][0] < now - SPIKE_S:
             self.others.popleft()
+
+    def idle_since(self) -> float:
+        """Since when nobody has told of it, nor been asked."""
+        return max(self.reported_now, self.asked)
 
     def of_others(self, now: float) -> float:
         fresh = FRESH_S if self.running else FRESH_IF_IDLE_S

@@ -11,7 +11,7 @@ from coordinator.core.beats import Beat
 from coordinator.core.farm import CLASSIC_SILENT_S, SETTLE_S, SILENT_S, Farm
 from coordinator.core.hosts import HostInfo
 from coordinator.core.jobs import PLACE_KEPT_S, Job
-from coordinator.core.loads import FRESH_IF_IDLE_S
+from coordinator.core.loads import FRESH_IF_IDLE_S, LOOK_HANG_S, LOOK_S
 from coordinator.errors import BadParameters, HostsFileError
 from coordinator.hostsfile import HostsFile
 
@@ -173,6 +173,31 @@ def test_a_temporary_spike_makes_nobody_leave() -> None:
     beat(made, "A", 5.0, processors={"h": 4}, loads={"h": 40.0})
     beat(made, "A", 10.0, processors={"h": 4}, loads={"h": 4.0})
     assert job.slots == {"h": 4}
+
+
+def test_hosts_that_nobody_tells_of_are_looked_at_a_few_at_a_time_and_again_before_their_load_is_history() -> None:
+    made = farm(used=1.0, off=0.0, **{f"idle{number}": 1.0 for number in range(6)})
+    told = {"ncpu_limit": 1, "processors": {"used": 1}}
+    job = beat(made, "A", 0.0, ncpu_limit=1)
+    made.grow_old(0.0)
+    assert job.look == (), "nobody works yet, so nobody can look"
+    job.slots = {"used": 1}
+    beat(made, "A", 1.0, **told, loads={"used": 1.0})
+    version = job.version
+    made.grow_old(1.0)
+    assert job.look == ("idle0", "idle1", "idle2", "idle3")
+    assert job.version > version
+    beat(made, "A", 2.0, **told, loads={"idle0": 5.0, "idle1": 0.0}, unreachable={"idle2": "no route"})
+    made.grow_old(2.0)
+    assert job.look == ("idle3", "idle4", "idle5")
+    made.grow_old(1.0 + LOOK_HANG_S)
+    assert job.look == ("idle4", "idle5"), "who does not answer is not waited for"
+    beat(made, "A", 100.0, **told, loads={"idle4": 0.0, "idle5": 0.0})
+    made.grow_old(100.0)
+    assert set(job.look) <= {"idle3"}
+    made.grow_old(2.0 + LOOK_S)
+    assert {"idle0", "idle1"} <= set(job.look)
+    assert LOOK_S < FRESH_IF_IDLE_S
 
 
 def test_a_load_that_nobody_reports_any_more_is_forgotten() -> None:
