@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ log = logging.getLogger("coordinator.crew")
 
 #: seconds that a keeper may take from its start to its first beat, and be silent afterwards, before its host rests
 START_S = 30.0
+#: seconds that a keeper which only looks stays: until the ResourceController has heard of load and memory, or where
+#: nobody can tell the memory
+TOLD_S, LOOK_S = 2.0, 10.0
 
 
 @dataclass
@@ -45,6 +48,10 @@ class Post:
     passed_on: bool = False
     memory_available_bytes: int | None = None
     told: tuple[int, ...] | None = None
+    #: it was sent to tell how the host is, and leaves when it has done so
+    looks: bool = False
+    leaves_at: float = 0.0
+    dismissed: bool = False
 
 
 class Crew:
@@ -62,6 +69,7 @@ class Crew:
         self._run, self._executor, self._orders, self._watch, self._then = run, executor, orders, watch, then
         self.slots: dict[str, int] = {}
         self.options: dict[str, dict[str, Any]] = {}
+        self._look: tuple[str, ...] = ()
         self.posts: dict[str, Post] = {}
         self.unreachable: dict[str, str] = {}
         self.health = HostHealth()
@@ -83,8 +91,15 @@ class Crew:
         run.surplus = self.surplus
         run.at_fault = self.rest
 
-    def heed(self, slots: dict[str, int], options: dict[str, dict[str, Any]], retry: int | None) -> None:
-        """The ResourceController's plan. Hosts whose line was edited, or all when people ask so, are tried at once."""
+    def heed(
+        self,
+        slots: dict[str, int],
+        options: dict[str, dict[str, Any]],
+        retry: int | None,
+        look: Iterable[str] = (),
+    ) -> None:
+        """The ResourceController's plan. Hosts whose line was edited, or all when people ask so, are tried at once.
+        ``look``: hosts that nobody uses, of which it wants to hear."""
         for host in self.unreachable:
             if options.get(host) != self.options.get(host):
                 self.health.clear(host)
@@ -92,7 +107,7 @@ class Crew:
             if self._seen_retry is not None:
                 self.health.clear()
             self._seen_retry = retry
-        self.slots, self.options = slots, options
+        self.slots, self.options, self._look = slots, options, tuple(look)
 
     # --- how many ---------------------------------------------------------------------------------------
 
@@ -119,6 +134,7 @@ class Crew:
             else:
                 self._start(host, numbers, now)
         self._try_again(now)
+        self._look_around(now)
         for post in list(self.posts.values()):
             if post.here and tuple(sorted(post.numbers)) != post.told:
                 self._answer(post)
@@ -131,6 +147,14 @@ class Crew:
                 del self.unreachable[host]  # it is not to be used any more
             elif self.health.resting(host, now) is None and not any(post.host == host for post in self.posts.values()):
                 self._start(host, [], now)
+
+    def _look_around(self, now: float) -> None:
+        """A keeper without processors tells load and memory of a host, or why it cannot be reached, and leaves."""
+        looked, self._look = self._look, ()
+        for host in looked:
+            there = any(post.host == host for post in self.posts.values())
+            if not there and host not in self.slots and self.health.resting(host, now) is None:
+                self._start(host, [], now, looks=True)
 
     def rest(self, host: str, words: str) -> None:
         """All fails there at once, the run says: its processors leave, and it is tried again later."""
@@ -175,8 +199,8 @@ class Crew:
 
     # --- keepers ----------------------------------------------------------------------------------------
 
-    def _start(self, host: str, numbers: list[int], now: float) -> None:
-        post = Post(secrets.token_hex(8), host, set(numbers), heard=now, told=tuple(sorted(numbers)))
+    def _start(self, host: str, numbers: list[int], now: float, looks: bool = False) -> None:
+        post = Post(secrets.token_hex(8), host, set(numbers), heard=now, told=tuple(sorted(numbers)), looks=looks)
         self.posts[post.keeper] = post
         self._then(lambda: self._launch(post))
 
@@ -256,8 +280,11 @@ class Crew:
         if not post.here:
             log.info("keeper here host=%s pid=%s", post.host, message["pid"])
             self.unreachable.pop(post.host, None)
+            post.leaves_at = now + LOOK_S
         post.here, post.heard, post.pid, post.load = True, now, int(message["pid"]), float(message["load"])
         post.memory_available_bytes = message.get("memory_available_bytes")
+        if post.memory_available_bytes is not None:
+            post.leaves_at = min(post.leaves_at, now + TOLD_S)
         self.threads = max(self.threads, int(message.get("threads") or 1))
         if message.get("fault") and self.fault is None:
             self.fault = str(message["fault"])
@@ -282,7 +309,9 @@ class Crew:
             self._bury(post, "it ended before it was heard again")
             return
         post.waiting = answer
-        if post.noted or post.passed_on or self.ending or self.killing or tuple(sorted(post.numbers)) != post.told:
+        post.dismissed = post.looks and not post.numbers and now >= post.leaves_at
+        news = post.noted or post.passed_on or post.dismissed or self.ending or self.killing
+        if news or tuple(sorted(post.numbers)) != post.told:
             self._answer(post)
 
     def _take_kept(self, post: Post, text: str, now: float) -> None:
@@ -324,7 +353,7 @@ class Crew:
         post.noted = []
         if post.passed_on:
             told["kept"], post.passed_on = True, False
-        if self.ending:
+        if self.ending or post.dismissed:
             told["end"] = True
         if self.killing is not None:
             told["kill"], told["cause"] = list(post.told), self.killing

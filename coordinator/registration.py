@@ -76,7 +76,7 @@ class Registration:
         self._seen = plan["version"]
         job.queued = plan.get("queued")
         self._door.admit(plan.get("visitors"))
-        job.crew.heed(dict(plan["slots"]), plan["hosts"], plan.get("retry"))
+        job.crew.heed(dict(plan["slots"]), plan["hosts"], plan.get("retry"), plan.get("look", ()))
         job.crew.step(job.now(), job.useful())
 
     def ask(self, call: Call) -> None:

@@ -111,6 +111,28 @@ def test_load_and_memory_of_every_host_are_known_and_followed(farm: Daemons, hos
     finish(farm, "one")
 
 
+def test_hosts_that_no_job_uses_are_looked_at_and_left_again(farm: Daemons, hosts: Hosts) -> None:
+    hosts[0].set_load(Load(0.25, memory_available_bytes=1_000_000_000))
+    hosts[1].set_load(Load(0.5, memory_available_bytes=2_000_000_000))
+    hosts[2].set_load(Load(0.75, memory_available_bytes=3_000_000_000))
+    url = farm.controller(six_slots() + table("gone maxload=0.5,sshopts=-o HostName=127.0.0.1 -p 1"), MARGIN)
+    farm.job("one", url, "--ncpu_limit=1")
+    until(lambda: running(farm, hosts, "one").total() == 1, "its one processor runs")
+    (used,) = running(farm, hosts, "one")
+
+    def known() -> dict[str, tuple[float, int | None]]:
+        told = farm.document("hosts", f"--rc_url={url}")["hosts"]
+        return {name: (one["load"], one["memory_available_bytes"]) for name, one in told.items() if name != "gone"}
+
+    loads = {"node1": (0.25, 1_000_000_000), "node2": (0.5, 2_000_000_000), "node3": (0.75, 3_000_000_000)}
+    until(lambda: known() == loads, "all were measured")
+    until(lambda: host(farm, url, "gone")["state"] == "unreachable", "it is known that this one cannot be reached")
+    idle = [each for each in hosts if each.name != used]
+    until(lambda: not any(each.processes() for each in idle), "who looked has left")
+    assert running(farm, hosts, "one") == {used: 1}
+    finish(farm, "one")
+
+
 def test_of_two_jobs_that_share_priority_two_has_twice_the_processors_of_one(farm: Daemons, hosts: Hosts) -> None:
     url = farm.controller(six_slots(), MARGIN)
     farm.job("light", url, "--immediate", "--priority=1.0")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from coordinator.core.health import FAST_FAILURES, FIRST_REST_S
-from coordinator.crew import START_S, Crew
+from coordinator.crew import START_S, TOLD_S, Crew
 from coordinator.errors import UnknownRun
 from coordinator.run import LEAVES
 from coordinator.testing import FakeExecutor, FakeKeeper
@@ -85,6 +85,36 @@ def test_a_keeper_starts_only_when_the_numbers_of_its_processors_are_safe(job: J
         (launch,) = after_commit
         launch()
         assert executor.claim("node1").orders["numbers"] == [0, 1, 2]
+
+
+def test_a_keeper_that_only_looks_is_sent_without_processors_and_leaves_when_it_has_told(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.crew.heed({}, {"node1": {"maxload": 9.0}}, 1, ["node1"])
+        yard.step()
+        yard.step()
+        keeper = executor.claim("node1")
+        assert keeper.orders["numbers"] == []
+        assert not yard.beat(keeper.orders["keeper"], "node1")
+        assert yard.crew.loads() == {"node1": 0.5}
+        assert not yard.beat(keeper.orders["keeper"], "node1", memory_available_bytes=5)
+        assert yard.crew.memory() == {"node1": 5}
+        job.clock.passes(TOLD_S)
+        last = yard.beat(keeper.orders["keeper"], "node1", memory_available_bytes=5)
+        assert last == [{"numbers": [], "noted": [], "end": True}]
+
+
+def test_a_keeper_that_looked_stays_if_its_host_gets_slots_meanwhile(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.crew.heed({}, {"node1": {"maxload": 9.0}}, 1, ["node1"])
+        yard.step()
+        keeper = executor.claim("node1")
+        yard.beat(keeper.orders["keeper"], "node1", memory_available_bytes=5)
+        yard.grant(node1=1)
+        job.clock.passes(TOLD_S)
+        assert not yard.beat(keeper.orders["keeper"], "node1", 0, memory_available_bytes=5)
+        assert yard.crew.counted() == {"node1": 1}
 
 
 def test_no_more_are_started_than_have_work_or_than_people_allow(job: Job) -> None:
