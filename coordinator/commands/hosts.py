@@ -45,12 +45,18 @@ def check(name: str | None, rc_url: str | None, path: str | None, as_json: bool)
     if as_json:
         print_json(document("hosts_check", path=path, hosts=rows))
     else:
-        heads = columns(
-            "host", *_KEYS[:6], Column("memory", bytes_size), "path", Column("clock", _seconds), "what to do"
-        )
-        lines = [[host, *(row[key] for key in _KEYS), row["todo"]] for host, row in rows.items()]
+        heads = columns("host", *_KEYS[:6], Column("memory", bytes_size), "path", Column("clock", _seconds))
+        lines = [[host, *(row[key] for key in _KEYS)] for host, row in rows.items()]
         print_tables([Table(heads, lines, empty="(no hosts)")])
-        print(f"path: is {cell(path)} there? clock: its difference to this machine's.")
+        print(f"path: is {cell(path)} there? clock: its difference to this machine's.\n")
+        # Below the table, since a terminal leaves no room for sentences beside ten columns.
+        faulty = {host: row["todo"] for host, row in rows.items() if row["todo"]}
+        for host, todo in faulty.items():
+            print(f"{cell(host)}: {cell(todo)}")
+        good = len(rows) - len(faulty)
+        if rows:
+            many = (good or "None") if faulty else "All"
+            print(f"{many} of {len(rows)} hosts can be used as they are.")
     return 1 if any(row["todo"] for row in rows.values()) else 0
 
 

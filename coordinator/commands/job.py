@@ -208,10 +208,16 @@ def wait(job: str, timeout: float | None, as_json: bool, rc_url: str | None) -> 
     if as_json:
         print_json(document("wait", ended=not standing.lives, job=standing.job))
     else:
-        print("\n".join(status_lines(standing.job)[:3]))
+        print("\n".join(_outcome_lines(standing.job)))
     if standing.lives:
         return TIMED_OUT
     return 0 if all_done(standing.job) else 1
+
+
+def _outcome_lines(job: dict[str, Any]) -> list[str]:
+    """How it ended and why, and what is done: the same whether its last words or its journal tell."""
+    head, *more = status_lines(job)
+    return [head, *(line for line in more if line.startswith(("  reason ", "  tasks ")))]
 
 
 def all_done(job: dict[str, Any]) -> bool:
@@ -264,7 +270,7 @@ def stop(job: str | None, rc: str | None, as_json: bool, rc_url: str | None) -> 
     elif standing.lives:
         print(f"The job {standing.place.shown} is stopping: tasks that run now are still being finished.")
     else:
-        print("\n".join(status_lines(standing.job)[:3]))
+        print("\n".join(_outcome_lines(standing.job)))
         print("The job's own command, typed again, goes on where it ended.")
     return 0
 

@@ -418,7 +418,13 @@ def test_hosts_check_tells_what_to_do_about_each_host(farm: Daemons, home: Path,
     assert (found["node3"]["reachable"], found["node3"]["key"]) == (False, None)
     table = farm.coordinator("hosts", "check", "lab", "--path=/nowhere")
     assert table.returncode == 1
-    assert "/nowhere is not there" in table.stdout
+    assert "node1: /nowhere is not there: mount the file system, or start jobs in a directory that all" in table.stdout
+    assert "\nodd: the host key of odd (" in table.stdout
+    assert table.stdout.endswith("\nNone of 4 hosts can be used as they are.\n")
+    table = farm.coordinator("hosts", "check", "lab")
+    assert table.returncode == 1
+    assert "node2: " not in table.stdout
+    assert table.stdout.endswith("\n2 of 4 hosts can be used as they are.\n")
 
 
 def test_hosts_trust_records_a_key_after_a_yes_and_never_a_changed_one(
