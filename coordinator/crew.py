@@ -19,7 +19,8 @@ from coordinator.core.health import HostHealth
 from coordinator.errors import BadParameters, LaunchFailed, UnknownRun
 from coordinator.executors.base import Executor, Started
 from coordinator.executors.choice import is_here
-from coordinator.run import NOT_HEARD_OF, Hired, Run
+from coordinator.hired import NOT_HEARD_OF, Hired
+from coordinator.run import Run
 
 log = logging.getLogger("coordinator.crew")
 
@@ -89,7 +90,7 @@ class Crew:
         #: called when keepers came or went
         self.changed: Callable[[], None] = lambda: None
         run.surplus = self.surplus
-        run.at_fault = self.rest
+        run.host_trials.rests = self.rest
 
     def heed(
         self,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.core.ids import shown
+from coordinator.hired import Hired
 from coordinator.job import Job
-from coordinator.run import Hired
 
 #: tracebacks that are logged in a second; the rest is counted
 FAILURES_PER_S = 5

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from coordinator.core import blocks, exchange, ids
@@ -18,8 +17,9 @@ from coordinator.core.leases import CLASSIC_TERM_S, LIFE_STRIDE, TERM_S, Lease
 from coordinator.core.ledger import Ledger, Policy, Verdict
 from coordinator.core.records import Kind
 from coordinator.core.replay import Recovered
-from coordinator.core.trials import IN_A_ROW, Judgement, Trials
 from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
+from coordinator.hired import NOT_HEARD_OF, Hired
+from coordinator.hosttrials import HostTrials
 from coordinator.journal import Journal
 
 log = logging.getLogger("coordinator.run")
@@ -29,39 +29,6 @@ NUMBERS_STRIDE = 64
 #: processors that may leave one after another with too many errors, or unable to start, without one success between
 #: them, before the job stops
 LEAVES = 3
-#: how a processor departs that may come back: its keeper was given up
-NOT_HEARD_OF = "not heard of any more"
-
-
-@dataclass(slots=True)
-class Hired:
-    """One processor as the run knows it. Times are steady seconds but for ``joined``, which is the time of day."""
-
-    number: int
-    host: str = ""
-    pid: int = 0
-    log: str = ""
-    kept: bool = False
-    classic: bool = False
-    joined: float = 0.0
-    incarnation: str = ""
-    seq: int = 0
-    answer: Answer | None = None
-    size: int = 1
-    task_s: float | None = None
-    done: int = 0
-    failed: int = 0
-    give: bool = False
-    leaving: bool = False
-    waiting: Request | None = None
-    position: int = -1
-    since_s: float = 0.0
-    heard: float = 0.0
-    frozen: bool = False
-    #: a lease of it lapsed, and nothing was heard of it since
-    silent: bool = False
-    #: its process has ended, whatever of it is still on the wire
-    dead: bool = False
 
 
 class Run:
@@ -92,9 +59,7 @@ class Run:
         #: has the processor's host more of them than it shall have?
         self.surplus: Callable[[Hired], bool] = lambda _: False
         self._setup_error = ""
-        self.trials = Trials()
-        #: told of a host that shall rest, since all fails there at once, and why
-        self.at_fault: Callable[[str, str], None] = lambda *_: None
+        self.host_trials = HostTrials(journal, self.ledger, self.hired)
         #: told of each failed attempt, for the log
         self.on_failure: Callable[[int, int, bool, Hired, dict[str, Any]], None] = lambda *_: None
 
@@ -168,7 +133,7 @@ class Run:
         hired = self.hired.get(number)
         if hired is None:
             hired = self.hired[number] = Hired(number, joined=self.clock())
-            self.trials.again(host)
+            self.host_trials.again(host)
             log.info("register processor=%d host=%s pid=%s log=%s", number, host, pid, log_path)
         hired.host, hired.pid, hired.log, hired.kept, hired.classic, hired.heard = (
             host,
@@ -320,49 +285,13 @@ class Run:
     def _lease(self, hired: Hired, request: Request, now: float) -> Lease | None:
         known = self.ledger.todo.total()
         hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired))
-        if not self.trials.proven(hired.host):
-            room = self.trials.room(hired.host, self._hosts(now) - {hired.host}, self._outstanding(hired.host))
-            if room is not None:
-                if room <= 0 or not request.idle:
-                    return None
-                hired.size = 1
-        places = self._hosts(now) if self.ledger.shuns else ()
+        room = self.host_trials.room(hired, now)
+        if room is not None:
+            if room <= 0 or not request.idle:
+                return None
+            hired.size = 1
+        places = self.host_trials.hosts(now) if self.ledger.shuns else ()
         return self.ledger.lease(hired.number, hired.size, now, place=hired.host, places=places)
-
-    def _hosts(self, now: float) -> set[str]:
-        """Where processors work that were heard of within a term."""
-        since = now - self.ledger.term_s
-        return {
-            hired.host for hired in self.hired.values() if hired.heard >= since and not (hired.leaving or hired.classic)
-        }
-
-    def _outstanding(self, host: str) -> int:
-        """Tasks that are leased there."""
-        numbers = [hired.number for hired in self.hired.values() if hired.host == host]
-        return sum(lease.open.total() for number in numbers for lease in self.ledger.held_by(number))
-
-    def _judge_hosts(self, now: float) -> None:
-        """Where all fails at once while others do better, the host is at fault, and what failed is tried elsewhere.
-
-        As long as nobody can tell, it rests now and then tries one task again.
-        """
-        hosts = self._hosts(now)
-        for host in self.trials.doubtful:
-            judgement = self.trials.judge(host, hosts - {host})
-            if judgement is Judgement.DOUBTFUL and self.trials.rest(host):
-                words = f"{IN_A_ROW} tasks in a row failed there at once, and no other host has done one yet"
-                self.at_fault(host, words)
-            if judgement is not Judgement.AT_FAULT:
-                continue
-            _, failed = self.journal.settled()
-            positions = [position for position in self.trials.blame(host) if position in failed]
-            self.journal.append(Kind.REDO, {"r": [[position, position + 1] for position in positions]})
-            self.ledger.redo([(position, position + 1) for position in positions], 0, len(positions))
-            words = (
-                f"{IN_A_ROW} tasks in a row failed there at once while other hosts did theirs;"
-                f" {len(positions)} of them are tried elsewhere"
-            )
-            self.at_fault(host, words)
 
     def _answered(self, hired: Hired, answer: Answer) -> Answer:
         hired.answer = answer
@@ -402,16 +331,7 @@ class Run:
         for position, attempt, final in verdict.failed:
             self._journal_failure(report.lease, hired, position, attempt, final, errors[position])
         self._tally(hired, verdict)
-        self._try_host(hired, verdict, now)
-
-    def _try_host(self, hired: Hired, verdict: Verdict, now: float) -> None:
-        """What a report says of its host."""
-        if verdict.done:
-            self.trials.succeeded(hired.host)
-        for position, _, _ in verdict.failed:
-            self.trials.failed(hired.host, position, hired.task_s if hired.task_s is not None else 0.0)
-        if self.trials.doubtful:
-            self._judge_hosts(now)
+        self.host_trials.heed(hired, verdict, now)
 
     def _keep_results(self, report: LeaseReport, verdict: Verdict) -> None:
         results = report.results

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from coordinator import options, procs
+from coordinator import options
 from coordinator.errors import BadOption, ControllerLost, CoordinatorError, NotAGenerator, PeerLost, StateError
 from coordinator.processor import Processor, is_generator_client
 from coordinator.zygote import ROLE, Work, Zygote, work_as_processor
@@ -80,10 +80,16 @@ def start_client_or_server(
         sys.exit(2)
     except (CoordinatorError, OSError) as raised:
         problem = raised if isinstance(raised, CoordinatorError) else StateError(_refused(raised))
-        if DAEMON in os.environ and procs.report_failed(problem):
+        if DAEMON in os.environ and _report_failed(problem):
             sys.exit(1)
         print(f"{sys.argv[0]}: {problem.message}", file=sys.stderr)
         sys.exit(1)
+
+
+def _report_failed(problem: CoordinatorError) -> bool:
+    from coordinator import daemons
+
+    return daemons.report_failed(problem)
 
 
 def _refused(error: OSError) -> str:
@@ -145,11 +151,11 @@ def _coordinate(
     if DAEMON in os.environ:
 
         def announce(told: dict[str, Any]) -> None:
-            from coordinator import paths
+            from coordinator import daemons, paths
 
             paths.note_run(name, job.job.directory)
             os.environ.pop(DAEMON, None)
-            procs.report_ready(**told)
+            daemons.report_ready(**told)
 
         outcome = job.serve_forever(announce)
         sys.exit(outcome.exit_status)
@@ -181,7 +187,7 @@ OURS_FOR_COORDINATOR = frozenset(option.name for option in options.OURS) - {"for
 
 def _start_daemon(line: options.CommandLine) -> None:
     """Start this script anew in the background and tell where it serves, or why it does not."""
-    from coordinator import paths
+    from coordinator import daemons, paths
     from coordinator.addresses import remember, without_token
     from coordinator.keeper import script_argv
 
@@ -195,7 +201,7 @@ def _start_daemon(line: options.CommandLine) -> None:
             from coordinator.link import nobody_words
 
             raise ControllerLost(nobody_words(without_token(url), error)) from error
-    told = procs.start_daemon(argv, {**os.environ, DAEMON: "1"}, log)
+    told = daemons.start_daemon(argv, {**os.environ, DAEMON: "1"}, log)
     print(f"{name}: serving at {told['url']}, pid {told['pid']}, log {told['log']}")
     _warn(line.ours, told)
     print(

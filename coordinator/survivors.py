@@ -14,8 +14,8 @@ from typing import Any
 from coordinator import procs
 from coordinator.crew import Post
 from coordinator.executors.choice import is_here
+from coordinator.hired import NOT_HEARD_OF
 from coordinator.job import Job
-from coordinator.run import NOT_HEARD_OF
 
 #: seconds that a restarted Coordinator waits for its keepers before it starts new ones
 RETURN_S = 2.5

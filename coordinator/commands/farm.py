@@ -165,12 +165,12 @@ def controller(foreground: bool, **options: Any) -> int:
 
 def _start(options: dict[str, Any]) -> int:
     """Start the daemon; say where it is before the prompt returns."""
-    from coordinator import procs
+    from coordinator import daemons
 
     words = [f"--{name}={value}" for name, value in options.items() if value != "" and not isinstance(value, bool)]
     words += [f"--{name}" for name, value in options.items() if value is True]
     argv = [sys.executable, "-P", "-m", "coordinator", *words, "--foreground"]
-    ready = procs.start_daemon(argv, importable(dict(os.environ)), options["errlog"])
+    ready = daemons.start_daemon(argv, importable(dict(os.environ)), options["errlog"])
     _say_ready(options, ready)
     return 0
 
@@ -202,19 +202,19 @@ def _say_ready(options: dict[str, Any], ready: dict[str, Any]) -> None:
 
 def _serve(options: dict[str, Any]) -> int:
     """Be the server, until it is stopped; a failure to start is told to whoever waits for us."""
-    from coordinator import procs
+    from coordinator import daemons
     from coordinator.controller import serve_controller
     from coordinator.errors import CoordinatorError
 
     def announce(**details: Any) -> None:
-        if not procs.report_ready(**details):
+        if not daemons.report_ready(**details):
             _say_ready(options, {"pid": os.getpid(), **details})
 
     try:
         # On stderr: the terminal's, or for a daemon its log.
         serve_controller({**options, "foreground": True}, announce)
     except (CoordinatorError, OSError) as problem:
-        procs.report_failed(problem)
+        daemons.report_failed(problem)
         raise
     return 0
 

@@ -92,7 +92,7 @@ class Server:
         self.posts: dict[int, Post] = {}
         #: hosts that are to rest because all fails there; they have rested by the next look at the time
         self._resting: list[str] = []
-        self.run.at_fault = lambda host, words: self._resting.append(host)
+        self.run.host_trials.rests = lambda host, words: self._resting.append(host)
         self.doom: str | None = None
         self.refused = 0
         self._parked: dict[int, Request] = {}
@@ -232,7 +232,7 @@ class Server:
             return "stalled"
         resting, self._resting = self._resting, []
         for host in resting:
-            self.run.trials.again(host)
+            self.run.host_trials.again(host)
         numbers = [lease.number for lease in self.run.lapse(now)]
         self.oracle.lapsed(numbers, now)
         given_up = self.silent(now)

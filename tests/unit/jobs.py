@@ -64,7 +64,7 @@ class Job:
 
     def block(self, number: int, held: list[int] | None = None, size: int = 1) -> Answer:
         """A block of ``size`` tasks, or what there is, for a processor whose host has done some."""
-        self.run.trials.succeeded(f"host{number}")
+        self.run.host_trials._trials.succeeded(f"host{number}")
         with mock.patch.object(blocks, "block_size", return_value=size):
             answer = self.says(number, held, want=True)
         assert answer is not None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import errors, keeper, procs
+from coordinator import daemons, errors, keeper, procs
 
 HANG_S = 30.0
 
@@ -405,8 +405,8 @@ def daemon(tmp_path) -> Iterator[Callable[..., dict]]:
 
     def start(code: str, **options: float) -> dict:
         script = tmp_path / "daemon.py"
-        script.write_text("import os, signal, sys\nfrom coordinator import errors, procs\n" + code)
-        found = procs.start_daemon([sys.executable, str(script)], None, tmp_path / "daemon.log", **options)
+        script.write_text("import os, signal, sys\nfrom coordinator import daemons, errors, procs\n" + code)
+        found = daemons.start_daemon([sys.executable, str(script)], None, tmp_path / "daemon.log", **options)
         pids.append(found["pid"])
         return found
 
@@ -417,7 +417,7 @@ def daemon(tmp_path) -> Iterator[Callable[..., dict]]:
 
 
 def test_a_daemon_reports_what_it_has_to_say_and_goes_on(daemon, tmp_path):
-    told = daemon("print('hello', flush=True)\nprocs.report_ready(url='http://x', text='ü\\n')\nsignal.pause()")
+    told = daemon("print('hello', flush=True)\ndaemons.report_ready(url='http://x', text='ü\\n')\nsignal.pause()")
     assert told == {"url": "http://x", "text": "ü\n", "pid": told["pid"]}
     assert procs.process_state(told["pid"]) in "RS"
     assert (tmp_path / "daemon.log").read_text() == "hello\n"
@@ -426,7 +426,7 @@ def test_a_daemon_reports_what_it_has_to_say_and_goes_on(daemon, tmp_path):
 
 def test_a_daemon_has_a_session_of_its_own_and_nothing_of_the_terminal(daemon):
     told = daemon(
-        "procs.report_ready(session=os.getsid(0), pid_=os.getpid(), stdin=os.readlink('/proc/self/fd/0'),"
+        "daemons.report_ready(session=os.getsid(0), pid_=os.getpid(), stdin=os.readlink('/proc/self/fd/0'),"
         " cwd=os.getcwd())\nsignal.pause()"
     )
     assert told["session"] == told["pid_"] == told["pid"]
@@ -440,7 +440,7 @@ def test_a_daemon_inherits_no_descriptor_that_a_shell_left_open(daemon, tmp_path
         told = daemon(
             "names = [os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd')"
             " if os.path.exists(f'/proc/self/fd/{n}')]\n"
-            "procs.report_ready(open=names)\nsignal.pause()"
+            "daemons.report_ready(open=names)\nsignal.pause()"
         )
     assert str(tmp_path / "lock") not in told["open"]
     assert [name for name in told["open"] if name.startswith("pipe:")] in ([], told["open"][3:4])
@@ -449,7 +449,7 @@ def test_a_daemon_inherits_no_descriptor_that_a_shell_left_open(daemon, tmp_path
 def test_a_daemon_has_default_signals_even_if_we_ignore_them(daemon):
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN), signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        told = daemon("procs.report_ready(s=[int(signal.getsignal(n)) for n in (17, 1)])\nsignal.pause()")
+        told = daemon("daemons.report_ready(s=[int(signal.getsignal(n)) for n in (17, 1)])\nsignal.pause()")
     finally:
         signal.signal(signal.SIGCHLD, before[0])
         signal.signal(signal.SIGHUP, before[1])
@@ -458,12 +458,12 @@ def test_a_daemon_has_default_signals_even_if_we_ignore_them(daemon):
 
 def test_the_error_of_a_daemon_arrives_as_that_error(daemon):
     with pytest.raises(errors.PortTaken, match="port 5000 is in use; choose another"):
-        daemon("procs.report_failed(errors.PortTaken('port 5000 is in use; choose another'))\nsys.exit(1)")
+        daemon("daemons.report_failed(errors.PortTaken('port 5000 is in use; choose another'))\nsys.exit(1)")
 
 
 def test_any_other_error_of_a_daemon_is_a_failed_launch(daemon):
     with pytest.raises(errors.LaunchFailed, match="as planned"):
-        daemon("procs.report_failed(ValueError('as planned'))\nsys.exit(1)")
+        daemon("daemons.report_failed(ValueError('as planned'))\nsys.exit(1)")
 
 
 def test_a_daemon_that_ends_without_a_word_is_an_error_that_names_its_log(daemon, tmp_path):
@@ -483,37 +483,38 @@ def test_a_daemon_that_says_nothing_is_ended_with_all_it_started(daemon):
 
 
 def test_a_daemon_that_gave_its_error_and_does_not_end_is_ended(daemon, monkeypatch):
-    monkeypatch.setattr(procs, "_ENDING_S", 0.5)
+    monkeypatch.setattr(daemons, "_ENDING_S", 0.5)
     with pytest.raises(errors.LaunchFailed, match="as planned"):
-        daemon("procs.report_failed(ValueError('as planned'))\nprocs.fork(signal.pause)\nsignal.pause()")
+        daemon("daemons.report_failed(ValueError('as planned'))\nprocs.fork(signal.pause)\nsignal.pause()")
 
 
 def test_a_program_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(errors.LaunchFailed, match="cannot be started: No such file"):
-        procs.start_daemon([str(tmp_path / "none")], None, tmp_path / "log")
+        daemons.start_daemon([str(tmp_path / "none")], None, tmp_path / "log")
 
 
 def test_a_child_of_a_daemon_cannot_report_in_its_name(daemon, tmp_path):
     """The variable is inherited, the descriptor is not: the child must not write into what is its descriptor 3."""
     told = daemon(
         "import subprocess\n"
-        'code = \'from coordinator import procs; f = open("other", "w"); print(f.fileno(), procs.report_ready(x=1))\'\n'
+        'code = \'from coordinator import daemons; f = open("other", "w"); print(f.fileno(),'
+        " daemons.report_ready(x=1))'\n"
         "out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout\n"
-        "procs.report_ready(out=out)\nsignal.pause()"
+        "daemons.report_ready(out=out)\nsignal.pause()"
     )
     assert told["out"].endswith("False\n")
     assert (tmp_path / "other").read_bytes() == b""
 
 
 def test_without_a_starter_the_reports_go_nowhere():
-    assert procs.report_ready(x=1) is False
-    assert procs.report_failed(ValueError()) is False
+    assert daemons.report_ready(x=1) is False
+    assert daemons.report_failed(ValueError()) is False
 
 
 def test_a_daemon_reports_once(daemon):
     told = daemon(
-        "first = procs.report_ready(first=True)\n"
-        "open('second', 'w').write(str([first, procs.report_ready(second=True)]))\nsignal.pause()"
+        "first = daemons.report_ready(first=True)\n"
+        "open('second', 'w').write(str([first, daemons.report_ready(second=True)]))\nsignal.pause()"
     )
     assert told == {"first": True, "pid": told["pid"]}
     wait_until(lambda: Path("second").exists() and Path("second").read_text() == "[True, False]")
@@ -523,7 +524,7 @@ def test_reports_are_json_lines(monkeypatch):
     reading, writing = os.pipe()
     try:
         monkeypatch.setenv("COORDINATOR_READY_PIPE", f"{writing}:{os.fstat(writing).st_ino}")
-        assert procs.report_ready(n=1)
+        assert daemons.report_ready(n=1)
         assert json.loads(os.read(reading, 100)) == {"n": 1}
     finally:
         os.close(reading)

@@ -21,7 +21,8 @@ from coordinator.core.simulatefarm import simulate_farm
 from coordinator.core.simulateplay import Violation
 from coordinator.core.simulaterules import simulate_rules
 from coordinator.core.simulateserver import Server
-from coordinator.run import Hired, Run
+from coordinator.hired import Hired
+from coordinator.run import Run
 
 SEEDS = 1000
 Patch = pytest.MonkeyPatch

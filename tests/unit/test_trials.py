@@ -128,7 +128,7 @@ def fails_at_once(job: Job, number: int) -> str:
 def test_the_tasks_of_a_host_at_fault_are_done_elsewhere(tmp_path: Path) -> None:
     job = Job(tmp_path)
     rests: list[tuple[str, str]] = []
-    job.run.at_fault = lambda host, words: rests.append((host, words))
+    job.run.host_trials.rests = lambda host, words: rests.append((host, words))
     job.read(*"abcdefghij")
     job.run.end_stream(None)
     slow = job.says(1, want=True, idle=True)
@@ -152,7 +152,7 @@ def test_the_tasks_of_a_host_at_fault_are_done_elsewhere(tmp_path: Path) -> None
 def test_tasks_that_fail_everywhere_fail_for_good(tmp_path: Path) -> None:
     job = Job(tmp_path)
     rests: list[str] = []
-    job.run.at_fault = lambda host, words: rests.append(host)
+    job.run.host_trials.rests = lambda host, words: rests.append(host)
     job.read(*range(40))
     for number in (1, 2) * 20:
         assert fails_at_once(job, number) == "failed"

@@ -1,0 +1,81 @@
+"""The trials of a run's hosts: what its reports say of them, how much they may be given, what follows.
+
+The run makes one and asks it before it leases; whether a host or its tasks are at fault is core.trials' to decide.
+What failed on a host that is at fault is TODO again, by a record in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from coordinator.core.ledger import Ledger, Verdict
+from coordinator.core.records import Kind
+from coordinator.core.trials import IN_A_ROW, Judgement, Trials
+from coordinator.hired import Hired
+from coordinator.journal import Journal
+
+
+class HostTrials:
+    """``hired``: the run's processors by number, which come and go."""
+
+    def __init__(self, journal: Journal, ledger: Ledger, hired: Mapping[int, Hired]) -> None:
+        self._journal, self._ledger, self._hired = journal, ledger, hired
+        self._trials = Trials()
+        #: told of a host that shall rest, since all fails there at once, and why
+        self.rests: Callable[[str, str], None] = lambda *_: None
+
+    def hosts(self, now: float) -> set[str]:
+        """Where processors work that were heard of within a term."""
+        since = now - self._ledger.term_s
+        return {
+            hired.host
+            for hired in self._hired.values()
+            if hired.heard >= since and not (hired.leaving or hired.classic)
+        }
+
+    def room(self, hired: Hired, now: float) -> int | None:
+        """How many tasks its host may be given; None: as many as it wants."""
+        if self._trials.proven(hired.host):
+            return None
+        return self._trials.room(hired.host, self.hosts(now) - {hired.host}, self._outstanding(hired.host))
+
+    def again(self, host: str) -> None:
+        """A processor begins there."""
+        self._trials.again(host)
+
+    def heed(self, hired: Hired, verdict: Verdict, now: float) -> None:
+        """A report of that processor was taken."""
+        if verdict.done:
+            self._trials.succeeded(hired.host)
+        for position, _, _ in verdict.failed:
+            self._trials.failed(hired.host, position, hired.task_s if hired.task_s is not None else 0.0)
+        if self._trials.doubtful:
+            self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        """As long as nobody can tell, a host rests now and then tries one task again."""
+        hosts = self.hosts(now)
+        for host in self._trials.doubtful:
+            judgement = self._trials.judge(host, hosts - {host})
+            if judgement is Judgement.AT_FAULT:
+                tasks = self._excuse(host)
+                words = f"while other hosts did theirs; {tasks} of them are tried elsewhere"
+            elif judgement is Judgement.DOUBTFUL and self._trials.rest(host):
+                words = "and no other host has done one yet"
+            else:
+                continue
+            comma = "," if judgement is Judgement.DOUBTFUL else ""
+            self.rests(host, f"{IN_A_ROW} tasks in a row failed there at once{comma} {words}")
+
+    def _excuse(self, host: str) -> int:
+        """What failed there is TODO again; how many tasks these are."""
+        _, failed = self._journal.settled()
+        ranges = [(position, position + 1) for position in self._trials.blame(host) if position in failed]
+        self._journal.append(Kind.REDO, {"r": [list(one) for one in ranges]})
+        self._ledger.redo(ranges, 0, len(ranges))
+        return len(ranges)
+
+    def _outstanding(self, host: str) -> int:
+        """Tasks that are leased there."""
+        numbers = [hired.number for hired in self._hired.values() if hired.host == host]
+        return sum(lease.open.total() for number in numbers for lease in self._ledger.held_by(number))
