@@ -221,6 +221,35 @@ def test_a_generator_that_breaks(farm: Daemons) -> None:
     )
 
 
+def test_processors_that_cannot_begin(farm: Daemons) -> None:
+    url = farm.controller("localhost 1.0\n")
+    dying = HALTING.replace("    for task_id in server:", "    os._exit(3)\n    for task_id in server:")
+    farm.script(name="dying.py", text=dying)
+    farm.touch("gen.0")
+    farm.job("dying", url, script="dying.py")
+    says("3 processors left one after another without one task done between them: processor ", "dying")
+    assert "on localhost ended with exit status 3 outside any task; see its log" in why("dying")
+
+
+def test_a_coordinator_that_is_silent_is_said_to_be_lost(farm: Daemons) -> None:
+    url = farm.controller("localhost 1.0\n")
+    run = farm.job("one", url)
+    farm.busy(1)
+    os.kill(run["pid"], signal.SIGSTOP)
+
+    def lost() -> bool:
+        found, _ = ask_farm(url)
+        assert found is not None
+        return [(one["state"], one["reason"]) for one in found["jobs"]] == [
+            ("lost", "its Coordinator is silent; it leaves the queue if it stays so")
+        ]
+
+    try:
+        until(lost, "it is said")
+    finally:
+        os.kill(run["pid"], signal.SIGCONT)
+
+
 def test_a_job_that_stops_is_killed_or_does_not_answer(farm: Daemons) -> None:
     url = farm.controller("localhost 1.0\n")
     run = farm.job("one", url)

@@ -19,6 +19,8 @@ LAUNCHING = ["executors/ssh.py", "executors/farside.py", "executors/attempt.py",
 LAUNCHING += ["executors/sshkeys.py", "executors/sshconfig.py"]
 
 
+#: where jobs stop and hosts are given up
+STANDING_UNDER = ["crew.py", "run.py", "farmview.py"]
 #: what has fewer words is part of another sentence, and so is this one
 WORDS, AFTERTHOUGHT = 3, ".... Try `ssh ...` by hand."
 
@@ -70,6 +72,18 @@ def launch_failures(path: Path) -> Iterator[str]:
             yield from template(node.value)
 
 
+def assigned(path: Path) -> Iterator[str]:
+    """What is kept as the reason why a job stops, or a host is not used."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assign):
+            names = {ast.unparse(target).rpartition(".")[2].strip("()") for target in node.targets}
+            if names & {"words", "reason", "stopping"}:
+                yield from template(node.value)
+        elif isinstance(node, ast.Call) and name_of(node) == "_not_started":
+            for argument in node.args:
+                yield from template(argument)
+
+
 def plain(text: str) -> str:
     """Values that stand beside each other are one; a sentence of values only says nothing."""
     text = re.sub(r"\s+", " ", text).strip()
@@ -83,6 +97,8 @@ def said() -> set[str]:
     for file in LAUNCHING:
         found.update(launch_failures(PACKAGE / file))
     found.update(returned(PACKAGE / "executors/sshkeys.py", "no_key_words"))
+    for file in STANDING_UNDER:
+        found.update(assigned(PACKAGE / file))
     return {plain(text) for text in found} - {""}
 
 
