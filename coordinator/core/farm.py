@@ -14,7 +14,7 @@ from coordinator.core.balance import Plan, assign, room
 from coordinator.core.beats import Beat
 from coordinator.core.hosts import HostInfo
 from coordinator.core.jobs import Job, Places, known_by
-from coordinator.core.loads import LOOK_HANG_S, LOOK_S, LOOKS_AT_ONCE, HostLoad
+from coordinator.core.loads import LOOKS_AT_ONCE, HostLoad, ask_for
 
 #: a job whose Coordinator is silent for so long is out of the queue: within 30 s of its death, looks and all
 SILENT_S = 28.0
@@ -235,29 +235,19 @@ class Farm:
         if not able or more <= 0:
             return
         taken = {host for job in self.jobs.values() for host in (*job.slots, *job.processors, *job.beat.unreachable)}
-        unseen = [
-            host
-            for host, info in self.hosts.items()
-            if info.maxload > 0 and host not in taken and now - self._known(host).idle_since() >= LOOK_S
-        ][:more]
-        if unseen:
+        idle = (host for host, info in self.hosts.items() if info.maxload > 0 and host not in taken)
+        if asked := ask_for(idle, self._loads, now, more):
             first = min(able, key=lambda job: job.order)
-            for host in unseen:
-                self._loads.setdefault(host, HostLoad(ours_now=now)).asked = now
-            self._ask_to_look(first, (*first.look, *unseen))
+            self._ask_to_look(first, (*first.look, *asked))
 
     def _is_looked_at(self, host: str, job: Job, now: float) -> bool:
-        known = self._known(host)
-        waits = known.asked > known.reported_now and now - known.asked < LOOK_HANG_S
-        return waits and host in self.hosts and host not in job.beat.unreachable
+        known = self._loads.get(host, HostLoad())
+        return known.awaited(now) and host in self.hosts and host not in job.beat.unreachable
 
     def _ask_to_look(self, job: Job, hosts: tuple[str, ...]) -> None:
         job.look = hosts
         self.version += 1
         job.version = self.version
-
-    def _known(self, host: str) -> HostLoad:
-        return self._loads.get(host) or HostLoad()
 
     # --- the Plan ---
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 #: the kernel's one-minute load average follows what runs with this time constant
@@ -52,12 +53,26 @@ class HostLoad:
         while len(self.others) > 1 and self.others[0][0] < now - SPIKE_S:
             self.others.popleft()
 
-    def idle_since(self) -> float:
-        """Since when nobody has told of it, nor been asked."""
-        return max(self.reported_now, self.asked)
+    def awaited(self, now: float) -> bool:
+        """Has somebody been asked to look, and may still tell?"""
+        return self.asked > self.reported_now and now - self.asked < LOOK_HANG_S
 
     def of_others(self, now: float) -> float:
         fresh = FRESH_S if self.running else FRESH_IF_IDLE_S
         if self.reported is None or now - self.reported_now > fresh:
             return 0.0
         return min(load for _, load in self.others)
+
+
+def ask_for(hosts: Iterable[str], loads: dict[str, HostLoad], now: float, most: int) -> list[str]:
+    """At most so many of the hosts, of which nobody has told for long, nor been asked; they are noted as asked for."""
+    found: list[str] = []
+    for host in hosts:
+        if len(found) >= most:
+            break
+        known = loads.get(host) or HostLoad(ours_now=now)
+        if now - max(known.reported_now, known.asked) >= LOOK_S:
+            known.asked = now
+            loads[host] = known
+            found.append(host)
+    return found
