@@ -90,7 +90,7 @@ class Crew:
         #: called when keepers came or went
         self.changed: Callable[[], None] = lambda: None
         run.surplus = self.surplus
-        run.host_trials.rests = self.rest
+        run.host_trials.rests, run.host_trials.works = self.rest, self.health.succeeded
 
     def heed(
         self,
@@ -395,7 +395,7 @@ class Crew:
         if how.startswith("exit status") and not in_order and position is None and not cause and not self.ending:
             words = f"processor {number} on {post.host} ended with {how} outside any task; see its log"
             rest = self.health.failed(post.host, post.heard, 0.0, words)
-            self._run.could_not_start(words)
+            self._run.could_not_start(post.host, words, post.heard)
             if rest is not None:
                 log.warning("host rests host=%s reason=%s", post.host, words)
 

@@ -6,6 +6,7 @@ What failed on a host that is at fault is TODO again, by a record in the journal
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from coordinator.core.ledger import Ledger, Verdict
@@ -14,6 +15,10 @@ from coordinator.core.trials import IN_A_ROW, Judgement, Trials
 from coordinator.hired import Hired
 from coordinator.journal import Journal
 
+#: processors that may leave one after another with too many errors, or unable to start, without one success between
+#: them, before the job stops
+LEAVES = 3
+
 
 class HostTrials:
     """``hired``: the run's processors by number, which come and go."""
@@ -21,8 +26,12 @@ class HostTrials:
     def __init__(self, journal: Journal, ledger: Ledger, hired: Mapping[int, Hired]) -> None:
         self._journal, self._ledger, self._hired = journal, ledger, hired
         self._trials = Trials()
-        #: told of a host that shall rest, since all fails there at once, and why
+        #: told of a host that shall rest, since nothing works there, and why; and of each on which a task was done
         self.rests: Callable[[str, str], None] = lambda *_: None
+        self.works: Callable[[str], None] = lambda _: None
+        #: processors that left in trouble: since a task was done on their host, and since one was done at all
+        self._leaves: Counter[str] = Counter()
+        self._in_a_row = 0
 
     def hosts(self, now: float) -> set[str]:
         """Where processors work that were heard of within a term."""
@@ -47,10 +56,25 @@ class HostTrials:
         """A report of that processor was taken."""
         if verdict.done:
             self._trials.succeeded(hired.host)
+            self.works(hired.host)
+            self._leaves.pop(hired.host, None)
+            self._in_a_row = 0
         for position, _, _ in verdict.failed:
             self._trials.failed(hired.host, position, hired.task_s if hired.task_s is not None else 0.0)
         if self._trials.doubtful:
             self._judge(now)
+
+    def left_in_trouble(self, host: str, words: str, now: float) -> str | None:
+        """A processor left with too many errors, or could not start. Why the job is to stop, if it is: where other
+        hosts work, only this one rests."""
+        self._leaves[host] += 1
+        self._in_a_row += 1
+        others = self.hosts(now) - {host}
+        if self._in_a_row >= LEAVES and others <= self._leaves.keys():
+            return f"{self._in_a_row} processors left one after another without one task done between them: {words}"
+        if self._leaves[host] >= LEAVES:
+            self.rests(host, f"{self._leaves.pop(host)} processors left it without one task done there: {words}")
+        return None
 
     def _judge(self, now: float) -> None:
         """As long as nobody can tell, a host rests now and then tries one task again."""

@@ -26,9 +26,6 @@ log = logging.getLogger("coordinator.run")
 
 #: processor numbers are reserved in the journal so many at a time
 NUMBERS_STRIDE = 64
-#: processors that may leave one after another with too many errors, or unable to start, without one success between
-#: them, before the job stops
-LEAVES = 3
 
 
 class Run:
@@ -52,7 +49,6 @@ class Run:
         #: of what ended the stream, for people
         self.reason_traceback = ""
         self.accepted = False
-        self.leaves = 0
         self.new_errors = 0
         self.last_error = ""
         self._numbers = self._reserved = recovered.numbers
@@ -326,7 +322,6 @@ class Run:
         if verdict.done:
             self.journal.append(Kind.DONE, {"n": report.lease, "r": verdict.done, "p": hired.number})
             self._keep_results(report, verdict)
-            self.leaves = 0
         errors = dict(report.failed)
         for position, attempt, final in verdict.failed:
             self._journal_failure(report.lease, hired, position, attempt, final, errors[position])
@@ -393,22 +388,19 @@ class Run:
     def _take_leave(self, hired: Hired, message: str, now: float) -> None:
         hired.leaving = True
         if "too many errors" in message:
-            self._left_in_trouble(message)
+            self._left_in_trouble(hired.host, message, now)
         elif "initialization error" in message:
-            self._left_in_trouble(self._setup_error or message)
+            self._left_in_trouble(hired.host, self._setup_error or message, now)
         self.ledger.lost(hired.number, None, now)
 
-    def could_not_start(self, words: str) -> None:
+    def could_not_start(self, host: str, words: str, now: float) -> None:
         """A processor ended before its first word."""
-        self._left_in_trouble(words)
+        self._left_in_trouble(host, words, now)
 
-    def _left_in_trouble(self, words: str) -> None:
-        self.leaves += 1
-        if self.leaves >= LEAVES and self.stopping is None:
-            self.stopping = (
-                f"{self.leaves} processors left one after another without one task done between them: {words}"
-            )
-            self.reason = self.stopping
+    def _left_in_trouble(self, host: str, words: str, now: float) -> None:
+        reason = self.host_trials.left_in_trouble(host, words, now)
+        if reason is not None and self.stopping is None:
+            self.stopping = self.reason = reason
 
     # --- time ---------------------------------------------------------------------------------------
 

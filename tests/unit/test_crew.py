@@ -12,7 +12,7 @@ import pytest
 from coordinator.core.health import FAST_FAILURES, FIRST_REST_S
 from coordinator.crew import START_S, TOLD_S, Crew
 from coordinator.errors import UnknownRun
-from coordinator.run import LEAVES
+from coordinator.hosttrials import LEAVES
 from coordinator.testing import FakeExecutor, FakeKeeper
 from tests.unit.jobs import Job
 

@@ -12,7 +12,8 @@ from coordinator.core.exchange import LeaseReport, Request
 from coordinator.core.leases import CLASSIC_TERM_S, LIFE_STRIDE
 from coordinator.core.records import Kind
 from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
-from coordinator.run import LEAVES, NUMBERS_STRIDE
+from coordinator.hosttrials import LEAVES
+from coordinator.run import NUMBERS_STRIDE
 from tests.unit.jobs import Job
 
 ERROR = {"kind": "ValueError", "message": "no", "traceback": "Traceback: no", "where": "job.py:3 in f", "at": 7.0}

@@ -10,6 +10,7 @@ from coordinator.core import exchange
 from coordinator.core.exchange import LeaseReport
 from coordinator.core.records import Kind
 from coordinator.core.trials import AT_ONCE_S, IN_A_ROW, Judgement, Trials
+from coordinator.hosttrials import LEAVES
 from tests.unit.jobs import Job
 
 
@@ -157,3 +158,27 @@ def test_tasks_that_fail_everywhere_fail_for_good(tmp_path: Path) -> None:
     for number in (1, 2) * 20:
         assert fails_at_once(job, number) == "failed"
     assert (job.run.ledger.failed, rests) == (40, [])
+
+
+def leaves(job: Job, number: int) -> None:
+    job.says(number, bye="run_all initialization error", setup_error={"kind": "OSError", "message": "no disk"})
+    job.run.depart(number, "exit status 0", None, job.clock())
+
+
+def test_a_host_where_no_processor_can_begin_rests_while_others_work(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    rests: list[str] = []
+    job.run.host_trials.rests = lambda host, words: rests.append(f"{host}: {words}")
+    job.read("a", "b")
+    assert job.says(9, want=True, idle=True) is not None
+    job.run.hired[9].host = "good"
+    for number in range(LEAVES):
+        job.says(number)
+        job.run.hired[number].host = "bad"
+        leaves(job, number)
+    assert rests == ["bad: 3 processors left it without one task done there: OSError: no disk"]
+    assert job.run.stopping is None
+    job.says(9, bye="run_all initialization error", setup_error={"kind": "OSError", "message": "no disk"})
+    assert job.run.stopping == (
+        "4 processors left one after another without one task done between them: OSError: no disk"
+    )
