@@ -75,7 +75,9 @@ class Crew:
         self.unreachable: dict[str, str] = {}
         self.health = HostHealth()
         self.limit = 1 << 30
+        #: when keepers may be started: anywhere, and on a host whose keeper of an earlier life may come back
         self.not_before = 0.0
+        self.awaited: dict[str, float] = {}
         self._seen_retry: int | None = None
         self._last = 0.0
         self._gone: list[tuple[str, int]] = []
@@ -126,7 +128,11 @@ class Crew:
         for host, slots in self.slots.items():
             posts = [post for post in self.posts.values() if post.host == host]
             missing = min(room, slots - sum(len(self._living(post)) for post in posts))
-            if missing <= 0 or now < self.not_before or self.health.resting(host, now) is not None:
+            if (
+                missing <= 0
+                or now < max(self.not_before, self.awaited.get(host, 0.0))
+                or self.health.resting(host, now) is not None
+            ):
                 continue
             numbers = [self._run.new_number() for _ in range(missing)]
             room -= missing
@@ -325,6 +331,7 @@ class Crew:
 
     def _adopt(self, message: dict[str, Any], now: float) -> Post:
         """A keeper of the last life of this run is still there."""
+        self.awaited.pop(message["host"], None)
         log.info("keeper returns host=%s pid=%s", message["host"], message["pid"])
         for other in [post for post in self.posts.values() if post.host == message["host"]]:
             if other.here or (other.started is not None and not other.started.under_way):

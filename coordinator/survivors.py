@@ -17,8 +17,9 @@ from coordinator.executors.choice import is_here
 from coordinator.hired import NOT_HEARD_OF
 from coordinator.job import Job
 
-#: seconds that a restarted Coordinator waits for its keepers before it starts new ones
-RETURN_S = 2.5
+#: seconds that a restarted Coordinator waits for its keepers before it starts new ones: for those here, and those on a
+#: host elsewhere, which may be busy and have a network between
+RETURN_S, FAR_S = 2.5, 10.0
 
 
 class Survivors:
@@ -34,7 +35,10 @@ class Survivors:
     def wait(self, now: float) -> None:
         """Give them time to come back before new keepers are started."""
         if self.awaited:
-            self._job.crew.not_before = now + RETURN_S
+            crew = self._job.crew
+            crew.not_before = now + RETURN_S
+            far = [str(one["host"]) for one in self._unheard if one is not None and "keeper" in one]
+            crew.awaited = dict.fromkeys(far, now + FAR_S)
 
     def published(self) -> dict[str, Any]:
         """For the run file: keepers and strangers that a successor may hear of."""
@@ -75,7 +79,7 @@ def may_return(left: dict[str, Any]) -> bool:
 def _mark(post: Post) -> dict[str, Any] | None:
     """By which a successor knows it again: one here by its process, one on another machine by its name."""
     if not is_here(post.host):
-        return {"keeper": post.keeper}
+        return {"keeper": post.keeper, "host": post.host}
     identity = procs.identity_of(post.pid)
     return asdict(identity) if identity is not None else None
 

@@ -138,6 +138,20 @@ def test_a_restarted_coordinator_starts_nobody_before_its_keepers_had_time_to_re
         executor.claim("node1")
 
 
+def test_a_host_whose_keeper_may_come_back_gets_no_other_until_it_has_had_time(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.crew.awaited = {"node1": job.clock() + 10.0, "node2": job.clock() + 10.0}
+        yard.grant(node1=1, node2=1, node3=1)
+        executor.claim("node3")
+        yard.beat("old", "node1", 4)
+        yard.step()
+        assert yard.crew.counted() == {"node1": 1, "node3": 1}, "it came back, and nobody was started beside it"
+        job.clock.passes(10.0)
+        yard.step()
+        executor.claim("node2")
+
+
 def test_a_host_that_gets_more_slots_tells_its_keeper_at_once(job: Job) -> None:
     with FakeExecutor() as executor:
         yard = Yard(job, executor)
