@@ -190,6 +190,11 @@ class Crew:
     def loads(self) -> dict[str, float]:
         return {post.host: post.load for post in self.posts.values() if post.here}
 
+    def cut_off(self, now: float) -> dict[str, str]:
+        """{host: why} of those that are of no use for now: the ResourceController gives the job others."""
+        resting = {host: f"resting: {rest.reason}" for host, rest in self.health.all_resting(now).items()}
+        return {**resting, **self.unreachable}
+
     def take_gone(self) -> list[tuple[str, int]]:
         """(host, pid) of each process that ended since the last time."""
         gone, self._gone = self._gone, []

@@ -74,7 +74,7 @@ class Ending:
         job, ledger = self._job, self._job.run.ledger
         over = job.over = self._outcome()
         closing = {
-            "state": "done" if over.ok else "stopped" if job.run.stopping else "failed",
+            "state": "done" if over.ok else "stopped" if job.run.stopping and not job.run.reason else "failed",
             "reason": over.reason,
             "done": over.done,
             "failed": over.failed,

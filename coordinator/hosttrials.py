@@ -71,9 +71,11 @@ class HostTrials:
         self._in_a_row += 1
         others = self.hosts(now) - {host}
         if self._in_a_row >= LEAVES and others <= self._leaves.keys():
-            return f"{self._in_a_row} processors left one after another without one task done between them: {words}"
+            reason = f"{self._in_a_row} processors left one after another without one task done between them: {words}"
+            return reason
         if self._leaves[host] >= LEAVES:
-            self.rests(host, f"{self._leaves.pop(host)} processors left it without one task done there: {words}")
+            reason = f"{self._leaves.pop(host)} processors left it without one task done there: {words}"
+            self.rests(host, reason)
         return None
 
     def _judge(self, now: float) -> None:
@@ -83,13 +85,15 @@ class HostTrials:
             judgement = self._trials.judge(host, hosts - {host})
             if judgement is Judgement.AT_FAULT:
                 tasks = self._excuse(host)
-                words = f"while other hosts did theirs; {tasks} of them are tried elsewhere"
+                words = (
+                    f"{IN_A_ROW} tasks in a row failed there at once while other hosts did theirs;"
+                    f" {tasks} of them are tried elsewhere"
+                )
             elif judgement is Judgement.DOUBTFUL and self._trials.rest(host):
-                words = "and no other host has done one yet"
+                words = f"{IN_A_ROW} tasks in a row failed there at once, and no other host has done one yet"
             else:
                 continue
-            comma = "," if judgement is Judgement.DOUBTFUL else ""
-            self.rests(host, f"{IN_A_ROW} tasks in a row failed there at once{comma} {words}")
+            self.rests(host, words)
 
     def _excuse(self, host: str) -> int:
         """What failed there is TODO again; how many tasks these are."""

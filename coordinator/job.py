@@ -113,17 +113,16 @@ class Job:
             return "finishing", None
         if self.run.hired:
             return "running", self.run.reason
-        return "starting", self._why_nobody()
+        return ("waiting" if self.run.departed else "starting"), self._why_nobody()
 
     def _why_nobody(self) -> str | None:
         if self.queued:
             return str(self.queued)
         if self.crew.unreachable:
             return "; ".join(f"{host}: {why}" for host, why in self.crew.unreachable.items())
-        if not self.crew.slots:
-            return "the ResourceController has no free slot for this job"
-        rests = {host: rest.reason for host, rest in self.crew.health.all_resting(self.now()).items()}
-        return "; ".join(f"{host} rests: {why}" for host, why in rests.items()) or None
+        if rests := self.crew.health.all_resting(self.now()):
+            return "; ".join(f"{host} rests: {rest.reason}" for host, rest in rests.items())
+        return None if self.crew.slots else "the ResourceController has no free slot for this job"
 
 
 def rules_by_name(resources: Iterable[str] | dict[str, Any]) -> dict[str, Any]:

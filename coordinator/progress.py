@@ -85,7 +85,7 @@ def words_of(job: Job) -> str:
     if ledger.failed:
         words.append(f"{ledger.failed:,} failed")
     state, reason = job.state()
-    if state in ("stalled", "stopping", "starting"):
+    if state in ("stalled", "stopping", "starting", "waiting"):
         words.append(state if reason is None else f"{state}: {reason}")
     return "  ".join(words)
 

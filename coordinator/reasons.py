@@ -15,7 +15,7 @@ from coordinator.tables import cell, duration, shown_id
 Facts = Mapping[str, Any]
 
 #: States in which the job's Coordinator works.
-LIVING = frozenset({"starting", "running", "finishing", "stalled", "stopping"})
+LIVING = frozenset({"starting", "waiting", "running", "finishing", "stalled", "stopping"})
 #: Few enough to be read; the rest is counted.
 GROUPS_SHOWN = 3
 
@@ -105,9 +105,9 @@ def _state(job: Facts, shown: str) -> Iterator[Reason]:
         )
     elif state == "stopping":
         yield Reason("The job is stopping: what runs now is finished and written down.", why)
-    elif state == "starting" and not done + failed:
-        yield Reason("The job is starting.", why)
     elif state == "starting":
+        yield Reason("The job is starting.", why)
+    elif state == "waiting":
         yield Reason(f"The job goes on as soon as it has a processor; {done} tasks are done, {failed} failed.", why)
     else:
         yield Reason(f"The job runs: {_pace(job)}.", why)
@@ -134,7 +134,7 @@ def _pace(job: Facts) -> str:
 
 def _processors(job: Facts, shown: str, farm: Facts | None, farm_problem: str) -> Iterator[Reason]:
     working = job.get("processors") or []
-    if working and job.get("state") != "starting":
+    if working and job.get("state") not in ("starting", "waiting"):
         hosts = len({one.get("host") for one in working})
         yield Reason(f"{_count(len(working), 'processor')} on {_count(hosts, 'host')} work on it.")
     if farm is not None:

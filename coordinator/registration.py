@@ -52,7 +52,7 @@ class Registration:
             "processors": crew.counted(),
             "loads": crew.loads(),
             "memory": crew.memory(),
-            "unreachable": crew.unreachable,
+            "unreachable": crew.cut_off(self._job.now()),
             "gone": crew.take_gone(),
         }
 

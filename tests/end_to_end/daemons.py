@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -137,12 +138,17 @@ class Daemons:
         return path
 
     def job(self, name: str, rc_url: str, *options: str, script: str = "script.py") -> dict[str, Any]:
-        """``python script.py NAME --rc_url=URL``; NAME.run of the job that was started."""
+        """``python script.py NAME --rc_url=URL``; NAME.run of the job that was started, or as much of it as was printed
+        if the job is over already."""
         ended = self.type(script, name, f"--rc_url={rc_url}", *options)
         assert (ended.returncode, ended.stderr) == (0, ""), (ended, self.log(name))
-        run = self.run_file(name)
-        assert f"pid {run['pid']}," in ended.stdout
-        assert run["url"] in ended.stdout
+        said = re.search(r"serving at (\S+), pid (\d+),", ended.stdout)
+        assert said is not None
+        try:
+            run = self.run_file(name)
+        except FileNotFoundError:
+            run = {"url": said[1], "pid": int(said[2])}
+        assert (said[1], said[2]) == (run["url"], str(run["pid"]))
         self.note(run["pid"])
         return run
 

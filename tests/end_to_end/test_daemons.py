@@ -291,8 +291,9 @@ def test_the_commands_tell_of_a_running_job_from_another_directory(daemons: Daem
 
 def test_the_commands_tell_of_a_job_that_has_ended_from_another_directory(daemons: Daemons, elsewhere: Path) -> None:
     url = daemons.controller()
-    daemons.touch("go", "bad.3", "bad.5")
+    daemons.touch("bad.3", "bad.5")
     run = daemons.job("one", url, "--n=10", "--pause=0.001")
+    daemons.touch("go")
 
     def ask(*words: str, status: int = 0) -> dict[str, Any]:
         return daemons.document(*words, here=elsewhere, status=status)
@@ -319,7 +320,9 @@ def test_the_commands_tell_of_a_job_that_has_ended_from_another_directory(daemon
     assert ask("status", "one")["job"]["state"] == "stopped"
     (daemons.directory / "bad.3").unlink()
     (daemons.directory / "bad.5").unlink()
+    (daemons.directory / "go").unlink()
     again = daemons.job("one", url, "--n=10", "--pause=0.001")
+    daemons.touch("go")
     assert ask("wait", "one")["job"]["done"] == 10
     until(lambda: not lives(again["pid"]), "its process ended")
     assert ask("errors", "one")["errors"] == []

@@ -93,6 +93,7 @@ PRODUCED = {
 ONLY_PURE = {
     "... more kinds of failures.": "test_the_most_frequent_errors_are_named_first",
     "... tasks in a row failed there at once while other hosts did theirs; ... of them are tried elsewhere": "test_the_tasks_of_a_host_at_fault_are_done_elsewhere",
+    "... processors left it without one task done there: ...": "test_a_host_where_no_processor_can_begin_rests_while_others_work",
     "... tasks in a row failed there at once, and no other host has done one yet": "test_the_tasks_of_a_host_at_fault_are_done_elsewhere",
     "Host ... cannot be reached.": "test_a_host_that_cannot_be_used_is_named_with_its_reason_once",
     "Host ... is resting.": "test_a_host_that_cannot_be_used_is_named_with_its_reason_once",
