@@ -33,12 +33,13 @@ class Policy:
     """What happens to a task that failed.
 
     ``retries``: further attempts after an attempt that raised. ``deaths``: so many processors may die with the
-    task, each on another host as far as there are others, before it is given up. ``backoff_s``/``backoff_cap_s``:
-    seconds before the first retry, doubling up to the cap.
+    task, each on another host as far as one asks within ``elsewhere_s``, before it is given up.
+    ``backoff_s``/``backoff_cap_s``: seconds before the first retry, doubling up to the cap.
     """
 
     retries: int = 0
     deaths: int = 3
+    elsewhere_s: float = 5.0
     backoff_s: float = 1.0
     backoff_cap_s: float = 300.0
 
@@ -73,9 +74,9 @@ class Ledger:
         self._waiting: list[tuple[float, int]] = []
         self._attempts: dict[int, int] = {}
         self._deaths: dict[int, int] = {}
-        #: where processors died with the task, and which of these tasks wait for another place
+        #: where processors died with the task, and until when which of these tasks wait for another place
         self._died_at: dict[int, set[str]] = {}
-        self._shunned: set[int] = set()
+        self._shunned: dict[int, float] = {}
         self._next = first_lease
 
     # --- the stream ---------------------------------------------------------------------------------
@@ -147,10 +148,10 @@ class Ledger:
         """Give at most ``most`` tasks to ``holder``; None when there is none to give now.
 
         ``place``: the holder's host; ``places``: those that work. A task with which a processor died is not given to
-        the same host while there are others that it has not been to.
+        the same host for a while, if there are others that it has not been to.
         """
         self._wake(now)
-        taken = self._take_shunned(place, places) or self.todo.take(most)
+        taken = self._take_shunned(place, places, now) or self.todo.take(most)
         if taken is None:
             return None
         start, stop = taken
@@ -235,7 +236,7 @@ class Ledger:
         verdict = Verdict()
         for lease in self.held_by(holder):
             if current is not None and current in lease.open:
-                self._died(lease, current, verdict, place)
+                self._died(lease, current, verdict, now, place)
             freed.extend(lease.open)
             self._free(lease)
         return freed, verdict
@@ -354,7 +355,7 @@ class Ledger:
         heapq.heappush(self._waiting, (now + delay, position))
         verdict.failed.append((position, attempt, False))
 
-    def _died(self, lease: Lease, position: int, verdict: Verdict, place: str) -> None:
+    def _died(self, lease: Lease, position: int, verdict: Verdict, now: float, place: str) -> None:
         attempt = self.attempt(position)
         deaths = self._deaths.get(position, 0) + 1
         if deaths < self.policy.deaths:
@@ -363,18 +364,18 @@ class Ledger:
             if place:
                 self._died_at.setdefault(position, set()).add(place)
                 self._close(lease, position, position + 1)
-                self._shunned.add(position)
+                self._shunned[position] = now + self.policy.elsewhere_s
             return
         self._close(lease, position, position + 1)
         self._settle(position, position + 1)
         self.failed += 1
         verdict.failed.append((position, attempt, True))
 
-    def _take_shunned(self, place: str, places: Collection[str]) -> tuple[int, int] | None:
-        for position in self._shunned:
+    def _take_shunned(self, place: str, places: Collection[str], now: float) -> tuple[int, int] | None:
+        for position, until in self._shunned.items():
             died_at = self._died_at[position]
-            if place not in died_at or died_at.issuperset(places):
-                self._shunned.remove(position)
+            if place not in died_at or died_at.issuperset(places) or now >= until:
+                del self._shunned[position]
                 return position, position + 1
         return None
 

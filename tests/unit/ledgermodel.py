@@ -11,7 +11,7 @@ from random import Random
 from coordinator.core.leases import Lease
 from coordinator.core.ledger import Ledger, Policy
 
-TERM_S, BACKOFF_S, RETRIES, DEATHS = 10.0, 5.0, 1, 3
+TERM_S, BACKOFF_S, RETRIES, DEATHS, ELSEWHERE_S = 10.0, 5.0, 1, 3, 7.0
 HOLDERS = 3
 
 
@@ -20,12 +20,13 @@ class Model:
 
     def __init__(self, ledger_type: type[Ledger] = Ledger) -> None:
         self._type = ledger_type
-        self._policy = Policy(retries=RETRIES, deaths=DEATHS, backoff_s=BACKOFF_S)
+        self._policy = Policy(retries=RETRIES, deaths=DEATHS, elsewhere_s=ELSEWHERE_S, backoff_s=BACKOFF_S)
         self.ledger = ledger_type(self._policy, first_lease=1, term_s=TERM_S)
         self.now = 0.0
         self.ledger.extend(8)
         self.state = ["todo"] * 8  # todo, leased, waiting, shunned, done, failed
         self.died_at: dict[int, set[int]] = {}
+        self.until: dict[int, float] = {}
         self.newest: dict[int, int] = {}  # position -> number of the newest lease
         self.given: dict[int, tuple[int, set[int]]] = {}  # lease -> holder, positions it may still report
         self.lapsed: set[int] = set()
@@ -57,6 +58,7 @@ class Model:
         todo = {p for p, state in enumerate(self.state) if state == "todo"}
         shunned = {p for p, state in enumerate(self.state) if state == "shunned"}
         fit = {p for p in shunned if holder not in self.died_at[p] or set(here) <= self.died_at[p]}
+        fit |= {p for p in shunned if self.until[p] <= self.now}
         if lease is None:
             assert not todo | fit, "whoever asks is given what there is"
             return
@@ -179,6 +181,7 @@ class Model:
                 self._settled(current, "failed")
             elif place:
                 self.state[current] = "shunned"
+                self.until[current] = self.now + ELSEWHERE_S
                 self.died_at.setdefault(current, set()).add(holder)
         expected = set(open_) - {p for p, _, final in verdict.failed if final or place}
         assert {p for a, b in freed for p in range(a, b)} == expected

@@ -126,13 +126,13 @@ class LosesTheTasksOfTheDead(Ledger):
 
 
 class NeverTriesElsewhere(Ledger):
-    def _take_shunned(self, place: str, places: Any) -> None:
+    def _take_shunned(self, place: str, places: Any, now: float) -> None:
         return None
 
 
 class TriesTheSameHostAgain(Ledger):
-    def _take_shunned(self, place: str, places: Any) -> Any:
-        return super()._take_shunned("somewhere", places)
+    def _take_shunned(self, place: str, places: Any, now: float) -> Any:
+        return super()._take_shunned("somewhere", places, now)
 
 
 class CountsDoneTwice(Ledger):
