@@ -30,12 +30,12 @@ ROOT = Path(__file__).resolve().parents[3]
 #: what a lost host may keep running, at most, from when the job is over
 ORPHANS_S = 60.0
 LEASE, FAILED = 3, 5
+#: an execution is stamped by another clock than the log, whose stamps are cut to milliseconds
+CLOCKS_S = 0.05
 #: a ResourceController with this gives all slots, however busy the machine is
 CALM = "--overload_margin=1000"
 #: each of the first tasks stands still until the test lets it go: one on every processor
 STANDING = "if task < {count}:\n    wait_for('go')\nelse:\n    time.sleep(0.005)"
-
-_WORDS = ("began again with no word of why", "began again while its lease was live")
 
 
 class HostsFarm(Farm):
@@ -170,8 +170,8 @@ class HostsFarm(Farm):
         return [*super().problems(stream, once, failed), *self.unexplained()]
 
     def unexplained(self) -> list[str]:
-        """Tasks that began again while nothing says that the earlier lease had ended by then."""
-        holder, raised, positions = self._from_journal()
+        """Tasks that began again while nothing says that the earlier lease had ended by then. IDs are 0, 1, 2, ..."""
+        holder, raised = self._from_journal()
         ends = self._from_log()
         found = []
         before: dict[Any, list[Execution]] = {}
@@ -182,26 +182,24 @@ class HostsFarm(Farm):
                     continue
                 processor = holder.get(first.lease)
                 times = [*ends.get(("lease", first.lease), ()), *ends.get(("processor", processor), ())]
-                times += raised.get((positions.get(one.task), first.lease), [])
+                times += raised.get((one.task, first.lease), [])
                 if not times:
-                    found.append(f"task {one.task} of {first.host} {_WORDS[0]} on {one.host}")
-                elif min(times) > one.began_at + 0.05:  # two clocks, and the log's stamps are cut to milliseconds
-                    found.append(f"task {one.task} of {first.host} {_WORDS[1]}: on {one.host}, {first} {one} {times}")
+                    found.append(f"task {one.task} began again with no word of why: {first}, {one}")
+                elif min(times) > one.began_at + CLOCKS_S:
+                    found.append(f"task {one.task} began again while its lease was live: {first}, {one}, {times}")
             before[one.task].append(one)
         return found
 
-    def _from_journal(self) -> tuple[dict[int, int], dict[tuple[int, int], list[float]], dict[Any, int]]:
-        """{lease: processor}, {(position, lease): when it failed}, {task: position}; the IDs are 0, 1, 2, ..."""
+    def _from_journal(self) -> tuple[dict[int, int], dict[tuple[int, int], list[float]]]:
+        """{lease: processor}, {(position, lease): when it failed, CLOCK_BOOTTIME}."""
         holder: dict[int, int] = {}
         raised: dict[tuple[int, int], list[float]] = {}
-        count = 0
         for kind, header, _ in records(self.directory / "JOB.journal"):
             if kind == LEASE:
                 holder[header["n"]] = header["p"]
-                count = max(count, header["b"])
             elif kind == FAILED:
                 raised.setdefault((header["pos"], header["n"]), []).append(header["at"] - _epoch())
-        return holder, raised, {position: position for position in range(count)}
+        return holder, raised
 
     def _from_log(self) -> dict[tuple[str, int], list[float]]:
         """When leases lapsed and processors were given up, as the log says; CLOCK_BOOTTIME."""
@@ -215,21 +213,12 @@ class HostsFarm(Farm):
                 found.setdefault((said[2] or said[3], int(said[4])), []).append(at)
         return found
 
-    def assert_all_is_well(
-        self,
-        stream: Iterable[Any],
-        once: bool = False,
-        failed: Iterable[Any] = (),
-        there: Sequence[Host] | None = None,
-    ) -> None:
-        """The job is over: every task accepted once, none lost or begun again without a word, nothing left anywhere.
-
-        ``there``: the hosts that are looked at, all unless given.
-        """
+    def assert_all_is_well(self, stream: Iterable[Any], once: bool = False, failed: Iterable[Any] = ()) -> None:
+        """The job is over: every task accepted once, none lost or begun again without a word, nothing left anywhere."""
         assert self.locks() == [], self.told()
         os.kill(int(self.rc["pid"]), signal.SIGTERM)
         super().assert_all_is_well(stream, once, failed)
-        self.assert_no_process_on(self.hosts if there is None else there)
+        self.assert_no_process_on(self.hosts)
 
     def assert_no_process_on(self, hosts: Iterable[Host]) -> None:
         over = time.monotonic() + ORPHANS_S

@@ -49,9 +49,10 @@ def play(seed: int, file: Path, words: str) -> tuple[int, list[str], int]:
     """One round: exit status, what failed, how many tests passed."""
     command = [sys.executable, "-m", "pytest", "-v", "-n", "2", "-p", "no:cacheprovider", *FOLDERS]
     environment = {**os.environ, "SOAK": "1", "FAULTS_SEED": str(seed), "FAULTS_SCHEDULES": str(SCHEDULES)}
+    environment["PYTHONUNBUFFERED"] = "1"
     failed, passed = [], 0
     with (
-        open(file, "w") as log,
+        open(file, "w", buffering=1) as log,
         subprocess.Popen(
             ["nice", "-n", "5", *command], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
