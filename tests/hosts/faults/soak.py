@@ -58,7 +58,7 @@ def play(seed: int, file: Path, words: str) -> tuple[int, list[str], int]:
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
         ) as process,
     ):  # fmt: skip
-        watch = threading.Timer(ROUND_S, os.killpg, (process.pid, signal.SIGINT))
+        watch = threading.Timer(ROUND_S, os.killpg, (process.pid, signal.SIGTERM))
         watch.start()
         assert process.stdout is not None
         for line in process.stdout:
