@@ -20,7 +20,7 @@ WORK = "if task < 3:\n    wait_for('go')\nelif task == 59:\n    wait_for('end')\
 CUT_S = 30.0 if os.environ.get("SOAK") else 0.0
 
 
-def begin(farm: HostsFarm, grace_s: float = 20.0) -> None:
+def begin(farm: HostsFarm, grace_s: float = 20.0 + 3 * CUT_S) -> None:
     farm.controller()
     farm.script(WORK, "yield from range(60)")
     farm.job(lease_s=LEASE_S, grace_s=grace_s)
