@@ -29,6 +29,8 @@ class Hired:
     answer: Answer | None = None
     size: int = 1
     task_s: float | None = None
+    #: the same of its newest report alone
+    last_s: float = 0.0
     done: int = 0
     failed: int = 0
     give: bool = False

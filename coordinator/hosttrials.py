@@ -29,14 +29,16 @@ class HostTrials:
         #: told of a host that shall rest, since nothing works there, and why; and of each on which a task was done
         self.rests: Callable[[str, str], None] = lambda *_: None
         self.works: Callable[[str], None] = lambda _: None
+        #: hosts where processors were started and are not here yet
+        self.coming: Callable[[], set[str]] = set
         #: processors that left in trouble: since a task was done on their host, and since one was done at all
         self._leaves: Counter[str] = Counter()
         self._in_a_row = 0
 
     def hosts(self, now: float) -> set[str]:
-        """Where processors work that were heard of within a term."""
+        """Where processors work that were heard of within a term, or are about to."""
         since = now - self._ledger.term_s
-        return {
+        return self.coming() | {
             hired.host
             for hired in self._hired.values()
             if hired.heard >= since and not (hired.leaving or hired.classic)
@@ -60,7 +62,7 @@ class HostTrials:
             self._leaves.pop(hired.host, None)
             self._in_a_row = 0
         for position, _, _ in verdict.failed:
-            self._trials.failed(hired.host, position, hired.task_s if hired.task_s is not None else 0.0)
+            self._trials.failed(hired.host, position, hired.last_s)
         if self._trials.doubtful:
             self._judge(now)
 

@@ -210,7 +210,8 @@ class Run:
         hired.seq, hired.answer, hired.waiting = request.seq, None, None
         tasks, seconds = request.worked
         if tasks > 0:
-            hired.task_s = blocks.smoothed(hired.task_s, seconds / tasks)
+            hired.last_s = seconds / tasks
+            hired.task_s = blocks.smoothed(hired.task_s, hired.last_s)
         drop = self.ledger.hold(hired.number, request.held, now)
         for report in request.reports:
             self._take_report(hired, report, now)
