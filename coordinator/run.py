@@ -87,7 +87,7 @@ class Run:
                     lease.shared_out = number in recovered.shared_out
                 lease.open.add(a, b)
                 ledger.restore(lease)
-            ledger.remember(recovered.attempts, recovered.deaths)
+            ledger.remember(recovered.attempts, recovered.deaths, recovered.interrupted)
             if not expected:
                 ledger.lapse(now + ledger.term_s + 1.0)
         return ledger.done
@@ -162,6 +162,9 @@ class Run:
                     )
                     self._tally(hired, verdict)
         else:
+            if position is None or cause:
+                words = f"its processor {number} on {hired.host} was lost: {cause or how}"
+                self._interrupted(hired, held, words)
             died_in = next((lease.number for lease in held if position is not None and position in lease.open), 0)
             _, verdict = self.ledger.lost(number, position if not cause else None, now, hired.host)
             if verdict.failed:
@@ -288,7 +291,13 @@ class Run:
                 return None
             hired.size = 1
         places = self.host_trials.hosts(now) if self.ledger.shuns else ()
-        return self.ledger.lease(hired.number, hired.size, now, place=hired.host, places=places)
+        lease = self.ledger.lease(hired.number, hired.size, now, place=hired.host, places=places)
+        for number, holder, a, b in self.ledger.taken_over:
+            late = self.hired.get(holder) or self.departed.get(holder)
+            if late is not None and a <= late.position < b:
+                words = f"its processor {holder} on {late.host} was not heard of for a lease"
+                self._journal_interruption(late, number, late.position, words)
+        return lease
 
     def _answered(self, hired: Hired, answer: Answer) -> Answer:
         hired.answer = answer
@@ -381,6 +390,24 @@ class Run:
         for position, attempt, final in verdict.failed:
             error = {"kind": kind, "message": words, "traceback": words + "\n"}
             self._journal_failure(lease, hired, position, attempt, final, error, died=kind == "ProcessorDied")
+
+    def _interrupted(self, hired: Hired, held: list[Lease], words: str) -> None:
+        """What it worked on, as far as its guard has seen, is begun again, and that is another attempt."""
+        for lease in held:
+            if hired.position in lease.open:
+                self._journal_interruption(hired, lease.number, hired.position, words)
+
+    def _journal_interruption(self, hired: Hired, lease: int, position: int, words: str) -> None:
+        attempt = self.ledger.interrupt(position)
+        log.warning(
+            "task interrupted id=%s attempt=%d processor=%d host=%s pid=%d: %s",
+            *(ids.shown(self.id_of(position)), attempt, hired.number, hired.host, hired.pid, words),
+        )
+        self.journal.append(Kind.FAILED, {
+            "pos": position, "n": lease, "p": hired.number, "attempt": attempt, "final": False, "lost": True,
+            "kind": "Interrupted", "message": words, "traceback": words + "\n", "where": "", "host": hired.host,
+            "pid": hired.pid, "at": self.clock(),
+        })  # fmt: skip
 
     def _setup_failed(self, hired: Hired, error: dict[str, Any]) -> None:
         self.last_error = str(error.get("traceback", ""))

@@ -77,6 +77,10 @@ class Ledger:
         #: where processors died with the task, and until when which of these tasks wait for another place
         self._died_at: dict[int, set[str]] = {}
         self._shunned: dict[int, float] = {}
+        #: executions that ended without a word and without being to blame
+        self._interrupted: dict[int, int] = {}
+        #: what the newest lease took over from lapsed ones: (number, holder, start, stop)
+        self.taken_over: list[tuple[int, int, int, int]] = []
         self._next = first_lease
 
     # --- the stream ---------------------------------------------------------------------------------
@@ -109,7 +113,7 @@ class Ledger:
     @property
     def retried(self) -> bool:
         """Is any unsettled task beyond its first attempt?"""
-        return bool(self._attempts or self._deaths)
+        return bool(self._attempts or self._deaths or self._interrupted)
 
     @property
     def leased(self) -> int:
@@ -121,7 +125,8 @@ class Ledger:
 
     def attempt(self, position: int) -> int:
         """The number of the attempt that works, or will work, on the task; the first is 1."""
-        return self._attempts.get(position, 0) + self._deaths.get(position, 0) + 1
+        earlier = (self._attempts, self._deaths, self._interrupted)
+        return 1 + sum(table.get(position, 0) for table in earlier)
 
     def held_by(self, holder: int) -> list[Lease]:
         return list(self._by_holder.get(holder, {}).values())
@@ -151,6 +156,7 @@ class Ledger:
         the same host for a while, if there are others that it has not been to.
         """
         self._wake(now)
+        self.taken_over.clear()
         taken = self._take_shunned(place, places, now) or self.todo.take(most)
         if taken is None:
             return None
@@ -170,11 +176,21 @@ class Ledger:
             self.todo.remove(start, stop)
         self._keep(lease)
 
-    def remember(self, attempts: Mapping[int, int], deaths: Mapping[int, int] = {}) -> None:
-        """How often unsettled tasks failed before this life of the Coordinator, and how often by a death in them."""
+    def remember(
+        self, attempts: Mapping[int, int], deaths: Mapping[int, int] = {}, interrupted: Mapping[int, int] = {}
+    ) -> None:
+        """How often unsettled tasks failed before this life of the Coordinator; how often of these by a death in them,
+        and how often their execution was interrupted."""
         self._deaths.update(deaths)
-        raised = ((position, count - deaths.get(position, 0)) for position, count in attempts.items())
+        self._interrupted.update(interrupted)
+        raised = ((p, count - deaths.get(p, 0) - interrupted.get(p, 0)) for p, count in attempts.items())
         self._attempts.update((position, count) for position, count in raised if count > 0)
+
+    def interrupt(self, position: int) -> int:
+        """An execution of the task ended, and nobody is to blame; the number of that attempt."""
+        attempt = self.attempt(position)
+        self._interrupted[position] = self._interrupted.get(position, 0) + 1
+        return attempt
 
     def hold(self, holder: int, numbers: Sequence[int], now: float) -> list[int]:
         """``holder`` says which leases it has: the others are free, these are renewed.
@@ -322,7 +338,9 @@ class Ledger:
     def _supersede(self, start: int, stop: int) -> None:
         """A new lease makes every older one of these positions stale."""
         for lease in list(self._lapsed.values()):
-            lease.shared_out = lease.shared_out or bool(lease.open.overlaps(start, stop))
+            overlaps = lease.open.overlaps(start, stop)
+            lease.shared_out = lease.shared_out or bool(overlaps)
+            self.taken_over += [(lease.number, lease.holder, a, b) for a, b in overlaps]
             lease.open.remove(start, stop)
             self._forget_if_empty(lease)
 
@@ -334,7 +352,7 @@ class Ledger:
         del self._lapsed[lease.number]
 
     def _settle(self, start: int, stop: int) -> None:
-        for table in (self._attempts, self._deaths, self._died_at):
+        for table in (self._attempts, self._deaths, self._died_at, self._interrupted):
             if len(table) > stop - start:
                 for position in range(start, stop):
                     table.pop(position, None)

@@ -8,7 +8,7 @@ short keys; ``r`` is always ``[[a, b], ...]``, ranges of positions; text is ASCI
     SLICE       start, count, digest, first?        text: canonical IDs, one a line; with ``first`` none: integers
     LEASE       n, p, a, b                          lease n of positions a..b to processor p
     DONE        n, p, r
-    FAILED      pos, n, p, attempt, final, died?, kind, message, traceback, where, host, pid, at
+    FAILED      pos, n, p, attempt, final, died?, lost?, kind, message, traceback, where, host, pid, at
     RESULTS     n                                   text: "position TAB canonical value", one a line
     ENDED       count, reason | null                the stream is over
     NUMBERS     upto                                processor numbers up to this are reserved

@@ -41,8 +41,9 @@ class State:
     top_lease: int = 0
     done: Spans = field(default_factory=Spans)
     failed: Spans = field(default_factory=Spans)
-    #: position: failed attempts, lease of the last, how many of them ended with the death of their processor
-    attempts: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    #: position: attempts that are over, lease of the last, how many of them ended with the death of their processor,
+    #: and how many were interrupted
+    attempts: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
     leases: dict[int, OpenLease] = field(default_factory=dict)
     errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
     slices: SliceIndex = field(default_factory=SliceIndex)
@@ -64,6 +65,7 @@ class Recovered:
     failed: Spans
     attempts: dict[int, int]  #: failed attempts of tasks that are neither done nor failed
     deaths: dict[int, int]  #: how many of these ended with the death of their processor
+    interrupted: dict[int, int]  #: how many of these ended with nobody to blame
     leases: list[
         tuple[int, int, int, int]
     ]  #: number, processor, a, b: leased and not settled, each position under its newest lease
@@ -133,7 +135,7 @@ def _done(state: State, header: dict[str, Any], record: Record) -> None:
         _forget_attempts(state.attempts, a, b)
 
 
-def _forget_attempts(attempts: dict[int, tuple[int, int, int]], a: int, b: int) -> None:
+def _forget_attempts(attempts: dict[int, tuple[int, int, int, int]], a: int, b: int) -> None:
     if not attempts:
         return
     for position in range(a, b) if b - a < len(attempts) else [at for at in attempts if a <= at < b]:
@@ -144,8 +146,9 @@ def _failed(state: State, header: dict[str, Any], record: Record) -> None:
     position = header["pos"]
     _settle(state, header["n"], position, position + 1)
     if not header["final"]:
-        deaths = state.attempts[position][2] if position in state.attempts else 0
-        state.attempts[position] = (header["attempt"], header["n"], deaths + bool(header.get("died")))
+        *_, deaths, interrupted = state.attempts.get(position, (0, 0, 0, 0))
+        deaths, interrupted = deaths + bool(header.get("died")), interrupted + bool(header.get("lost"))
+        state.attempts[position] = (header["attempt"], header["n"], deaths, interrupted)
         return
     state.attempts.pop(position, None)
     if state.failed.add(position, position + 1):
@@ -244,7 +247,7 @@ def _checkpoint(state: State, header: dict[str, Any], record: Record) -> None:
     lines = str(record.text, "ascii").split("\n")
     for key, value in header["state"].items():
         setattr(state, key, value)
-    state.attempts = {position: (attempt, number, deaths) for position, attempt, number, deaths in header["attempts"]}
+    state.attempts = {position: (a, n, d, i) for position, a, n, d, i in header["attempts"]}
     state.leases = {
         number: OpenLease(processor, Spans.from_flat(flat), shared_out)
         for number, processor, flat, shared_out in header["leases"]
@@ -283,8 +286,9 @@ def recovered(state: State) -> Recovered:
         reason=state.reason,
         done=state.done.copy(),
         failed=state.failed.copy(),
-        attempts={position: attempt for position, (attempt, _, _) in state.attempts.items()},
-        deaths={position: deaths for position, (_, _, deaths) in state.attempts.items() if deaths},
+        attempts={position: attempt for position, (attempt, *_) in state.attempts.items()},
+        deaths={position: deaths for position, (_, _, deaths, _) in state.attempts.items() if deaths},
+        interrupted={position: times for position, (*_, times) in state.attempts.items() if times},
         leases=sorted((number, lease.processor, a, b) for number, lease in open_leases(state) for a, b in lease.open),
         shared_out={number for number, lease in open_leases(state) if lease.shared_out},
         top_lease=state.top_lease,

@@ -81,7 +81,7 @@ class Oracle:
                     self._release(gave, position, "leased>todo given back")
         self.recorded((one for one in records if one.kind == Kind.LEASE), now)
         believed = sum(b - a for one in records if one.kind == Kind.DONE for a, b in one.header["r"])
-        believed += sum(one.kind == Kind.FAILED for one in records)
+        believed += sum(one.kind == Kind.FAILED and "lost" not in one.header for one in records)
         late = reported - believed
         self.late += late
         self.transitions["late"] += late
@@ -149,7 +149,7 @@ class Oracle:
                         self._settled(header["n"], header["p"], position, DONE)
                         self.accepted[position] += 1
                         self._unacknowledged.append(position)
-            elif kind == Kind.FAILED:
+            elif kind == Kind.FAILED and "lost" not in header:
                 self._failed(header)
             elif kind == Kind.REDO:
                 for a, b in header["r"]:
@@ -239,6 +239,8 @@ class Oracle:
                     for position in range(a, b):
                         self.state[position] = DONE
                         self.accepted[position] += 1
+            elif kind == Kind.FAILED and "lost" in header:
+                self.state[header["pos"]] = TODO
             elif kind == Kind.FAILED:
                 counts = self.deaths if header["kind"] == "ProcessorDied" else self.errors
                 counts[header["pos"]] += 1

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from coordinator import history
 from coordinator.wire.client import Connection
 
 #: a bound on what hangs, no promise of speed
@@ -179,6 +180,10 @@ class Farm:
             return dict(connection.call("get_job"))
         finally:
             connection.close()
+
+    def failures(self) -> list[history.Failure]:
+        """Every attempt that did not end well, in order."""
+        return list(history.failures(self.directory / "JOB", history=True))
 
     @property
     def log(self) -> str:

@@ -43,6 +43,15 @@ def test_a_late_report_is_counted_and_not_accepted(farm: Farm) -> None:
     [accepted] = [one for one in farm.accepted() if one.task == 0]
     assert (accepted.lease, accepted.result) == (other.lease, [other.pid, other.lease])
     assert "lease lapsed" in farm.log
+    [interrupted] = [one for one in farm.failures() if one.id == 0]
+    assert (interrupted.kind, interrupted.attempt, interrupted.pid, interrupted.final) == (
+        "Interrupted",
+        1,
+        stopped,
+        False,
+    )
+    assert interrupted.message.endswith(" was not heard of for a lease")
+    assert (mine.attempt, other.attempt) == (1, 2)
     assert "late reports so far" in farm.log
 
 

@@ -12,6 +12,7 @@ from coordinator.core.exchange import LeaseReport, Request
 from coordinator.core.leases import CLASSIC_TERM_S, LIFE_STRIDE
 from coordinator.core.records import Kind
 from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
+from coordinator.hired import NOT_HEARD_OF
 from coordinator.hosttrials import LEAVES
 from coordinator.run import NUMBERS_STRIDE
 from tests.unit.jobs import Job
@@ -449,3 +450,53 @@ def test_who_let_a_lease_lapse_is_silent_until_it_is_heard_of(job: Job) -> None:
     job.says(0, [block.lease])
     assert not job.run.hired[0].silent
     assert job.run.ledger.leased == 1, "it has its lease again, since nobody took it"
+
+
+# --- interruptions ------------------------------------------------------------------------------------
+
+
+def interrupted(job: Job) -> list[tuple[int, int, str]]:
+    return [(h["pos"], h["attempt"], h["message"]) for h, _ in job.of(Kind.FAILED) if h["kind"] == "Interrupted"]
+
+
+def test_a_task_whose_keeper_was_lost_is_another_attempt_and_nobody_is_to_blame(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.read("a", "b", "c")
+    job.block(0, size=3)
+    job.run.hired[0].position = 1
+    job.run.depart(0, "lost with its keeper (signal 9 (SIGKILL))", None, job.clock())
+    words = "its processor 0 on host0 was lost: lost with its keeper (signal 9 (SIGKILL))"
+    assert interrupted(job) == [(1, 1, words)]
+    assert [job.run.ledger.attempt(position) for position in range(3)] == [1, 2, 1]
+    assert (job.run.ledger.todo.total(), job.run.ledger.failed) == (3, 0)
+    answer = job.block(1, size=3)
+    assert answer.attempts == {1: 2}
+
+
+def test_an_interruption_costs_no_retry_and_no_death_even_after_a_restart(tmp_path: Path) -> None:
+    job = Job(tmp_path, retries=1, deaths=2)
+    job.read("a")
+    for number in range(3):
+        job.block(number)
+        job.run.hired[number].position = 0
+        job.run.depart(number, NOT_HEARD_OF, None, job.clock())
+    job.again()
+    assert job.run.ledger.attempt(0) == 4
+    lease = job.block(3).lease
+    error = {"kind": "ValueError", "message": "no", "traceback": "", "where": ""}
+    job.says(3, [lease], reports=[LeaseReport(lease, [], [(0, error)])])
+    assert (job.run.ledger.failed, job.run.ledger.waiting) == (0, 1), "it has a retry"
+    assert job.of(Kind.FAILED)[-1][0]["attempt"] == 4
+
+
+def test_the_task_that_a_silent_processor_works_on_is_interrupted_when_another_is_given_it(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.read("a", "b")
+    job.block(0, size=2)
+    job.run.hired[0].position = 0
+    job.clock.passes(1000.0)
+    job.run.lapse(job.clock())
+    assert interrupted(job) == [], "it may still come back"
+    answer = job.block(1, size=2)
+    assert interrupted(job) == [(0, 1, "its processor 0 on host0 was not heard of for a lease")]
+    assert answer.attempts == {0: 2}

@@ -192,11 +192,11 @@ def what_is_restored_stays_to_do_as_well(patch: Patch) -> None:
 
 
 def attempts_are_forgotten_over_a_restart(patch: Patch) -> None:
-    patch.setattr(Ledger, "remember", lambda self, attempts, deaths: None)
+    patch.setattr(Ledger, "remember", lambda self, *known: None)
 
 
 def deaths_are_errors_after_a_restart(patch: Patch) -> None:
-    patch.setattr(Ledger, "remember", lambda self, attempts, deaths: self._attempts.update(attempts))
+    patch.setattr(Ledger, "remember", lambda self, attempts, *_: self._attempts.update(attempts))
 
 
 def a_checkpoint_lacks_the_leases(patch: Patch) -> None:

@@ -61,6 +61,8 @@ PRODUCED = {
     "its Coordinator is silent; it leaves the queue if it stays so": "test_a_coordinator_that_is_silent_is_said_to_be_lost",
     "its maxload is 0: it is not to be used": "test_a_farm_that_gives_nothing",
     "its ncpu_limit is 0": "test_jobs_that_share_little",
+    "its processor ... on ... was lost: ...": "test_what_works_on_a_host_is_killed_and_its_task_is_begun_again_at_once",
+    "its processor ... on ... was not heard of for a lease": "test_a_late_report_is_counted_and_not_accepted",
     "its processor ... on ... ended with ...": "test_what_works_on_a_host_is_killed_and_its_task_is_begun_again_at_once",
     "its share beside the other jobs is less than one slot": "test_jobs_that_share_little",
     "maxload leaves no whole slot": "test_a_farm_that_gives_nothing",

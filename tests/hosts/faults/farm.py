@@ -19,7 +19,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from coordinator import history
 from coordinator.monitor import RCMonitor
 from tests.faults.farm import Execution, Farm, records, state_of
 from tests.testbed.host import Host
@@ -150,9 +149,6 @@ class HostsFarm(Farm):
 
     def monitor(self) -> RCMonitor:
         return RCMonitor(self.rc["url"])
-
-    def failures(self) -> list[history.Failure]:
-        return list(history.failures(self.directory / "JOB", history=True))
 
     def told(self) -> str:
         rc = self._text("FARM.rc.log")[-3000:] or self._text("FARM.log")[-3000:]
