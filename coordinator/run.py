@@ -164,7 +164,7 @@ class Run:
         else:
             if position is None or cause:
                 words = f"its processor {number} on {hired.host} was lost: {cause or how}"
-                self._interrupted(hired, held, words)
+                self._interrupted(hired, words, now)
             died_in = next((lease.number for lease in held if position is not None and position in lease.open), 0)
             _, verdict = self.ledger.lost(number, position if not cause else None, now, hired.host)
             if verdict.failed:
@@ -294,9 +294,10 @@ class Run:
         lease = self.ledger.lease(hired.number, hired.size, now, place=hired.host, places=places)
         for number, holder, a, b in self.ledger.taken_over:
             late = self.hired.get(holder) or self.departed.get(holder)
-            if late is not None and a <= late.position < b:
-                words = f"its processor {holder} on {late.host} was not heard of for a lease"
-                self._journal_interruption(late, number, late.position, words)
+            if late is None or not (late.position < 0 or a <= late.position < b):
+                continue
+            words = f"its processor {holder} on {late.host} was not heard of for a lease"
+            self._journal_interruption(late, number, max(a, late.position), words)
         return lease
 
     def _answered(self, hired: Hired, answer: Answer) -> Answer:
@@ -391,11 +392,12 @@ class Run:
             error = {"kind": kind, "message": words, "traceback": words + "\n"}
             self._journal_failure(lease, hired, position, attempt, final, error, died=kind == "ProcessorDied")
 
-    def _interrupted(self, hired: Hired, held: list[Lease], words: str) -> None:
-        """What it worked on, as far as its guard has seen, is begun again, and that is another attempt."""
-        for lease in held:
-            if hired.position in lease.open:
-                self._journal_interruption(hired, lease.number, hired.position, words)
+    def _interrupted(self, hired: Hired, words: str, now: float) -> None:
+        """What it worked on, as far as is known, is begun again, and that is another attempt."""
+        position, _ = self.current(hired, now)
+        for lease in self.ledger.held_by(hired.number):
+            if position in lease.open:
+                self._journal_interruption(hired, lease.number, position, words)
 
     def _journal_interruption(self, hired: Hired, lease: int, position: int, words: str) -> None:
         attempt = self.ledger.interrupt(position)

@@ -144,7 +144,8 @@ def _forget_attempts(attempts: dict[int, tuple[int, int, int, int]], a: int, b: 
 
 def _failed(state: State, header: dict[str, Any], record: Record) -> None:
     position = header["pos"]
-    _settle(state, header["n"], position, position + 1)
+    if not header.get("lost"):  # else whoever had it may still live, and have it until another is given it
+        _settle(state, header["n"], position, position + 1)
     if not header["final"]:
         *_, deaths, interrupted = state.attempts.get(position, (0, 0, 0, 0))
         deaths, interrupted = deaths + bool(header.get("died")), interrupted + bool(header.get("lost"))

@@ -239,9 +239,7 @@ class Oracle:
                     for position in range(a, b):
                         self.state[position] = DONE
                         self.accepted[position] += 1
-            elif kind == Kind.FAILED and "lost" in header:
-                self.state[header["pos"]] = TODO
-            elif kind == Kind.FAILED:
+            elif kind == Kind.FAILED and "lost" not in header:
                 counts = self.deaths if header["kind"] == "ProcessorDied" else self.errors
                 counts[header["pos"]] += 1
                 self.state[header["pos"]] = FAILED if header["final"] else TODO

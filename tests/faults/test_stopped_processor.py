@@ -59,10 +59,14 @@ def test_a_report_that_comes_late_is_welcome_as_long_as_nobody_else_began(farm: 
     farm.script("if task == 0:\n    wait_for('wake')", "yield from range(40)")
     job = farm.start("--lease=1", local=1)
     stopped = farm.until(lambda: [one.pid for one in farm.executions()], "task 0 began")[0]
+    zygote = farm.zygote()
+    farm.stop(zygote)  # so that nobody can be started in its place before it wakes
     farm.stop(stopped)
     farm.until(lambda: "lease lapsed" in farm.log, "the lease lapsed")
     farm.touch("wake")
     farm.go_on(stopped)
+    farm.until(lambda: farm.job()["done"] > 0, "its report arrived")
+    farm.go_on(zygote)
     assert farm.finish(job) == 0, farm.told()
     farm.assert_all_is_well(range(40), once=True)
     assert "late reports" not in farm.log

@@ -180,12 +180,16 @@ def test_a_spike_of_load_makes_nobody_leave(farm: Daemons, hosts: Hosts) -> None
     url = farm.controller(table("node1 maxload=2.0"), MARGIN)
     farm.job("one", url)
     until(lambda: running(farm, hosts, "one").total() == 2, "two processors run")
-    before = {one["pid"] for one in farm.document("status", "one")["job"]["processors"]}
+
+    def processors() -> set[int]:
+        return {one["pid"] for one in farm.document("status", "one")["job"]["processors"]}
+
+    before = until(lambda: len(found := processors()) == 2 and found, "the job knows both")
     hosts[0].set_load(9.0)
     until(lambda: host(farm, url, "node1")["load"] == 9.0, "the spike was seen")
     hosts[0].set_load(1.0)
     until(lambda: host(farm, url, "node1")["load"] == 1.0, "and its end")
-    assert {one["pid"] for one in farm.document("status", "one")["job"]["processors"]} == before
+    assert processors() == before
     assert host(farm, url, "node1")["slots"] == 2
     assert "processor ended" not in farm.log("one")
     finish(farm, "one")

@@ -250,8 +250,9 @@ def test_a_task_whose_processor_was_ended_by_order_is_not_blamed(job: Job) -> No
     job.read("a")
     job.block(0)
     job.run.depart(0, "signal 9 (SIGKILL)", 0, job.clock(), "stopped")
-    assert not job.of(Kind.FAILED)
-    assert job.run.ledger.attempt(0) == 1
+    assert interrupted(job) == [(0, 1, "its processor 0 on host0 was lost: stopped")]
+    assert not job.run.ledger.shuns
+    assert job.run.ledger.attempt(0) == 2
 
 
 def test_what_is_still_on_the_wire_of_a_dead_processor_gets_no_tasks(job: Job) -> None:

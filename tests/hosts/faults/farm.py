@@ -150,6 +150,12 @@ class HostsFarm(Farm):
     def monitor(self) -> RCMonitor:
         return RCMonitor(self.rc["url"])
 
+    def interruptions(self) -> list[tuple[Any, int, str]]:
+        """(task, attempt, host) of each execution that ended with nobody to blame; nothing else failed."""
+        failures = self.failures()
+        assert {one.kind for one in failures} <= {"Interrupted"}, failures
+        return [(one.id, one.attempt, one.host) for one in failures]
+
     def told(self) -> str:
         rc = self._text("FARM.rc.log")[-3000:] or self._text("FARM.log")[-3000:]
         keepers = []

@@ -56,7 +56,7 @@ def test_cut_off_for_longer_than_a_lease_its_task_goes_to_others_and_its_late_re
     assert second.host != "node1"
     [accepted] = [one for one in farm.accepted() if one.task == first.task]
     assert (accepted.lease, accepted.result) == (second.lease, [second.pid, second.lease])
-    assert farm.failures() == []
+    assert farm.interruptions() == [(first.task, 1, "node1")]
 
 
 @pytest.mark.timeout(120)
@@ -92,7 +92,7 @@ def test_a_host_that_fails_and_boots_again_works_again(farm: HostsFarm, silent: 
     farm.over()
     farm.assert_all_is_well(TASKS)
     assert farm.lines(f"processor ended number={farm.number_at(first)} host=node1 not heard of any more")
-    assert farm.failures() == []
+    assert farm.interruptions() == [(first.task, 1, "node1")]
 
 
 def test_a_shorter_cut_costs_nothing(farm: HostsFarm) -> None:
