@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from coordinator.errors import BadOption, CoordinatorError
+from coordinator.errors import BadOption, CoordinatorError, NoToken
 
 if TYPE_CHECKING:
     from coordinator.tables import Table
@@ -205,3 +205,17 @@ def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> f
     if value is not None and value - value != 0:
         raise BadOption(f"--{param.name} must be a finite number, not {value}")
     return value
+
+
+def ask_farm(rc_url: str | None, required: bool = True) -> tuple[dict[str, Any] | None, str]:
+    """What the ResourceController says of itself, or None and why it could not be asked."""
+    from coordinator import remote
+
+    try:
+        return dict(remote.controller(rc_url).call("get_farm")), ""
+    except CoordinatorError as problem:
+        if required:
+            raise
+        if rc_url is None and isinstance(problem, NoToken):
+            return None, "you have started no ResourceController on this machine."
+        return None, problem.message

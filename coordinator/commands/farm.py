@@ -14,6 +14,7 @@ import click
 
 from coordinator.commands import (
     CONTEXT,
+    ask_farm,
     document,
     finite,
     json_option,
@@ -21,7 +22,6 @@ from coordinator.commands import (
     print_tables,
     rc_url_option,
 )
-from coordinator.commands.job import ask_farm
 from coordinator.errors import StateError
 
 if TYPE_CHECKING:

@@ -89,7 +89,7 @@ def _seconds(value: object) -> str:
 
 def hosts_of(name: str | None, rc_url: str | None) -> dict[str, dict[str, Any]]:
     """{host: options}: of NAME.hosts, else of the ResourceController, else of the only hosts file here."""
-    from coordinator.commands.job import ask_farm
+    from coordinator.commands import ask_farm
 
     if name is None:
         farm, why = ask_farm(rc_url, required=rc_url is not None)

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coordinator.commands import CONTEXT, document, job_argument, json_option, print_json, print_tables, rc_url_option
-from coordinator.errors import CoordinatorError, CoordinatorLost, NoSuchJob, NoToken, StateError
+from coordinator.commands import (
+    CONTEXT,
+    ask_farm,
+    document,
+    job_argument,
+    json_option,
+    print_json,
+    print_tables,
+    rc_url_option,
+)
+from coordinator.errors import CoordinatorError, CoordinatorLost, NoSuchJob, StateError
 
 if TYPE_CHECKING:
     from coordinator.reasons import Reason
@@ -176,20 +185,6 @@ def _jobs_here() -> list[dict[str, Any]]:
 
 def _head(farm: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if farm is None else {key: farm.get(key) for key in ("name", "url", "pid", "started", "version")}
-
-
-def ask_farm(rc_url: str | None, required: bool = True) -> tuple[dict[str, Any] | None, str]:
-    """What the ResourceController says of itself, or None and why it could not be asked."""
-    from coordinator import remote
-
-    try:
-        return dict(remote.controller(rc_url).call("get_farm")), ""
-    except CoordinatorError as problem:
-        if required:
-            raise
-        if rc_url is None and isinstance(problem, NoToken):
-            return None, "you have started no ResourceController on this machine."
-        return None, problem.message
 
 
 # --- wait and stop ---------------------------------------------------------------------------------

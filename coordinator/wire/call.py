@@ -13,6 +13,7 @@ from typing import Any
 
 from coordinator import errors
 from coordinator.wire import codec
+from coordinator.wire.bounds import BODY_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class Limits:
     """What one client may ask of a server. ``pipelined``: calls of one connection that may wait for answers."""
 
     header_bytes: int = 16384
-    body_bytes: int = codec.BODY_BYTES
+    body_bytes: int = BODY_BYTES
     header_s: float = 10.0
     body_s: float = 30.0
     idle_s: float = 600.0

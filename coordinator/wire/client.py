@@ -14,6 +14,7 @@ from time import monotonic
 
 from coordinator import errors
 from coordinator.wire import codec
+from coordinator.wire.bounds import BODY_BYTES
 
 TYPE_CHECKING = False  # a Processor must not pay for the import of typing
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Connection:
         token: str | None = None,
         user: str = "coordinator",
         timeout_s: float = 30.0,
-        reply_bytes: int = codec.BODY_BYTES,
+        reply_bytes: int = BODY_BYTES,
         fingerprint: str | None = None,
     ) -> None:
         self.host, self.port, url_user, url_token = split_url(url)

@@ -12,18 +12,12 @@ from __future__ import annotations
 import binascii
 
 from coordinator import errors
+from coordinator.wire.bounds import BODY_BYTES, DEPTH, FAULT_CHARS, METHOD_BYTES, VALUES
 
 TYPE_CHECKING = False  # a Processor must not pay for the import of typing
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
-
-#: Limits of a message, read or written.
-BODY_BYTES = 4 << 20
-DEPTH = 32
-VALUES = 100_000
-FAULT_CHARS = 64 << 10
-METHOD_BYTES = 255
 
 _CALL_HEAD = b"<?xml version='1.0'?><methodCall><methodName>"
 _CALL_GAP = b"</methodName><params><param><value><string>"

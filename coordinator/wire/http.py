@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
@@ -22,7 +23,9 @@ from coordinator.wire.channel import CLIENT_HELLO, Channel, ChannelError
 from coordinator.wire.header import Refusal
 
 if TYPE_CHECKING:
-    from coordinator.wire.server import TurnServer
+    import ssl
+
+    from coordinator.wire.call import Limits
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +45,37 @@ _OK_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nConnection: close\r\n
 _HEADER, _BODY, _IDLE, _HANDSHAKE = range(4)
 
 
+class Owner(Protocol):
+    """What a connection needs of its server."""
+
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    #: one for all connections, and the bytes of unfinished bodies of all
+    buffer: bytearray
+    buffered_bytes: int
+    tls: ssl.SSLContext | None
+    authorise: Callable[[str, str], str | None] | None
+
+    def opened(self, connection: HTTPConnection) -> bool:
+        """False if there are too many."""
+
+    def closed(self, connection: HTTPConnection) -> None:
+        """It is gone."""
+
+    def refused(self, peer: str, why: str) -> None:
+        """Somebody was turned away."""
+
+    def arrived(self, call: Call, body: bytes) -> None:
+        """A call is complete."""
+
+    def to_flush(self, connection: HTTPConnection) -> None:
+        """It has answers to send at the end of the turn."""
+
+
 class HTTPConnection(asyncio.BufferedProtocol):
     """A client's connection. All connections of a server read into its one buffer, which nothing outlives."""
 
-    def __init__(self, owner: TurnServer) -> None:
+    def __init__(self, owner: Owner) -> None:
         self.peer = ""
         self.deadline = owner.loop.time() + owner.limits.idle_s
         self.proven = False  # a request of it was taken: it is no stranger

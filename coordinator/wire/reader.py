@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 
 from coordinator import errors
-from coordinator.wire.codec import BODY_BYTES, DEPTH, METHOD_BYTES, VALUES
+from coordinator.wire.bounds import BODY_BYTES, DEPTH, METHOD_BYTES, VALUES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 
 import coordinator
 from coordinator import reasons
-from coordinator.commands.job import ask_farm
+from coordinator.commands import ask_farm
 from coordinator.standing import look_at
 from coordinator.wire.client import split_url
 from tests.end_to_end.daemons import Daemons, end_process, until

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from coordinator import errors
 from coordinator.wire import codec
+from coordinator.wire.bounds import BODY_BYTES
 from coordinator.wire.reader import parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")) | st.text(
@@ -176,7 +177,7 @@ def test_what_cannot_travel_is_refused_where_it_is_written(value: Any) -> None:
 def test_a_list_that_holds_itself_and_one_too_long_are_refused() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    for value in (endless, [0] * 500_000, "x" * codec.BODY_BYTES):
+    for value in (endless, [0] * 500_000, "x" * BODY_BYTES):
         with pytest.raises(errors.BadParameters):
             codec.dump_reply(value)
 
