@@ -88,6 +88,7 @@ class RemoteLink:
     ) -> None:
         self._loop = loop
         self._task = loop.create_task(self._beat(tell, hear))
+        self._task.add_done_callback(_tell_of_end)
 
     async def _beat(self, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
         missed: list[Any] = []  # deaths that were told while nobody heard them
@@ -171,6 +172,12 @@ class RemoteLink:
             log.warning("not unregistered url=%s reason=%s; it notices within 30 s", self.url, error.message)
         finally:
             connection.close()
+
+
+def _tell_of_end(beats: asyncio.Task[None]) -> None:
+    """Beats end with the job; that they end by a fault of ours must not stay unseen."""
+    if not beats.cancelled() and (error := beats.exception()) is not None:
+        log.error("the beats to the resource controller ended: %r", error, exc_info=error)
 
 
 def nobody_words(url: str, error: PeerLost) -> str:

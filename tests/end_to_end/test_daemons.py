@@ -23,15 +23,6 @@ CONTROLLER = os.fspath(ROOT / "coordinator.py")
 
 
 @pytest.fixture
-def daemons(tmp_path: Path) -> Iterator[Daemons]:
-    """A directory with script.py, whose tasks wait for "go" or "go.ID"; every daemon is ended afterwards."""
-    made = Daemons(tmp_path)
-    made.script()
-    yield made
-    made.end()
-
-
-@pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
     """Another directory than that of the job."""
     path = tmp_path / "elsewhere"

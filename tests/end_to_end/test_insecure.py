@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import xmlrpc.client
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ from tests.end_to_end.daemons import CALM, ROOT, Daemons
 pytestmark = pytest.mark.e2e
 
 SAID = "--insecure: whoever can reach port {} may do everything here, without a token and without TLS"
-
-
-@pytest.fixture
-def daemons(tmp_path: Path) -> Iterator[Daemons]:
-    """A directory with script.py; every daemon is ended afterwards."""
-    made = Daemons(tmp_path)
-    made.script()
-    yield made
-    made.end()
 
 
 def stranger(directory: Path) -> Daemons:
