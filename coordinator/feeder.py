@@ -226,6 +226,6 @@ def run_feeder(make: Callable[[], Iterable[Any]], orders: int, out: int) -> int:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
-    for stream in (sys.stdout, sys.stderr):  # what the generator prints is seen when it is printed
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for stream in (sys.stdout, sys.stderr):  # a line that the generator prints is seen at once, and whole
+        stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     return Feeder(make, out, told).feed()

@@ -295,8 +295,10 @@ def test_a_session_directs_the_job(site: Daemons) -> None:
 
 
 def test_the_logs_section(site: Daemons) -> None:
-    site.touch("unzip", "go")
     m, c, run = begin(site)
+    # ResourceController logfile: load reporting, as long as there is a job
+    until(lambda: "report_load host=localhost" in Path(m.errlog).read_text(), "the load was reported")
+    site.touch("unzip", "go")
     until(lambda: updated(m) and c.nsuccess > 10 and c.nerrors == 1, "tasks are done, one failed")
     # Processor logfiles: every Processor "(and all subprocesses run by it) send stdout and stderr to a logfile"
     said = "".join(Path(path).read_text() for path in c.logfile)
@@ -312,8 +314,7 @@ def test_the_logs_section(site: Daemons) -> None:
     assert "ValueError: no such cluster: Mm.4.bad\n" in log
     assert f'  File "{site.directory}/mapclusters5.py", line' in log
     assert all(f"pid={pid}" in log for pid in pids(c)), "each registration is there"
-    # ResourceController logfile: register() and unregister(), resource requests, and load reporting
-    until(lambda: "report_load host=localhost" in Path(m.errlog).read_text(), "the load was reported")
+    # ResourceController logfile: register() and unregister(), resource requests
     c.stop("the test is over")
     until(lambda: not lives(run["pid"]), "the job ended")
     log = Path(m.errlog).read_text()
