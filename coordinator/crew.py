@@ -193,8 +193,9 @@ class Crew:
 
     def cut_off(self, now: float) -> dict[str, str]:
         """{host: why} of those that are of no use for now: the ResourceController gives the job others."""
-        resting = {host: f"resting: {rest.reason}" for host, rest in self.health.all_resting(now).items()}
-        return {**resting, **self.unreachable}
+        resting = self.health.all_resting(now)
+        away = {host: f"resting: {resting[host].reason}" for host in self._sent_away if host in resting}
+        return {**away, **self.unreachable}
 
     def take_gone(self) -> list[tuple[str, int]]:
         """(host, pid) of each process that ended since the last time."""

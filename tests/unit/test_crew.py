@@ -513,3 +513,21 @@ def test_who_is_to_be_killed_is_named_with_the_cause(job: Job) -> None:
         heard = yard.beat(keeper, "node1", 0, 1)
         yard.crew.kill_all("interrupted")
         assert heard == [{"numbers": [0, 1], "noted": [], "kill": [0, 1], "cause": "interrupted"}]
+
+
+def test_a_host_where_all_fails_is_left_and_given_back_until_its_rest_is_over(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        job.read("a", "b")
+        yard.grant(node1=1, node2=1)
+        first, _ = yard.here("node1"), yard.here("node2")
+        yard.crew.rest("node1", "all failed")
+        hired = job.run.hired[first.orders["numbers"][0]]
+        assert yard.crew.surplus(hired), "whoever works there leaves"
+        assert yard.crew.cut_off(job.clock()) == {"node1": "resting: all failed"}
+        yard.crew.health.failed("node2", job.clock(), 0.0, "a processor could not start")
+        assert "node2" not in yard.crew.cut_off(job.clock())
+        job.clock.passes(FIRST_REST_S)
+        yard.step()
+        assert yard.crew.cut_off(job.clock()) == {}
+        assert not yard.crew.surplus(hired)
