@@ -71,7 +71,7 @@ demo: $(VENV)/.installed
 		$(PY) ../examples/census.py $(NAME) --local
 
 test: $(VENV)/.dev system lint types layers
-	@$(PY) -m pytest -q -n $(WORKERS) tests
+	@$(PY) -m pytest -q -n $(WORKERS) tests --ignore=tests/hosts
 
 test-hosts: $(VENV)/.dev system
 	@$(PY) -m pytest -q -n $(WORKERS) tests/hosts

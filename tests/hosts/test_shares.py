@@ -185,6 +185,7 @@ def test_a_spike_of_load_makes_nobody_leave(farm: Daemons, hosts: Hosts) -> None
         return {one["pid"] for one in farm.document("status", "one")["job"]["processors"]}
 
     before = until(lambda: len(found := processors()) == 2 and found, "the job knows both")
+    until(lambda: host(farm, url, "node1")["memory_available_bytes"], "what is usual there was told")
     hosts[0].set_load(9.0)
     until(lambda: host(farm, url, "node1")["load"] == 9.0, "the spike was seen")
     hosts[0].set_load(1.0)
