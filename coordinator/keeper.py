@@ -40,6 +40,9 @@ SILENCE_S = 10.0
 MEASURE_S = 3.0
 #: zygotes that may be killed one after another while they load the script
 LOADS_LOST = 3
+#: zygotes as subprocess knows them. An object that nobody holds takes the status of a child that is dead by then, and
+#: the guard would take one that was killed for a script that ended by itself
+_loaders: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(slots=True)
@@ -407,6 +410,7 @@ def start_zygote(orders: dict[str, Any], board: int) -> tuple[socket.socket, int
         orders["argv"], env=env, cwd=orders["directory"], pass_fds=(theirs.fileno(), board), stdin=subprocess.DEVNULL
     )
     theirs.close()
+    _loaders[child.pid] = child
     return ours, child.pid
 
 

@@ -42,7 +42,7 @@ def test_killed_at_twenty_random_moments_of_one_job_it_loses_nothing_and_nothing
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    farm.script("time.sleep(0.0002 + task % 5 * 0.0008)", "yield from range(5000)")
+    farm.script("time.sleep(0.001 + task % 5 * 0.002)", "yield from range(5000)")
     windows = plan(rng)
     for window in windows:
         if window == ANY_MOMENT:
