@@ -88,7 +88,6 @@ class Crew:
         self.ending = False
         self.killing: str | None = None
         self.fault: str | None = None
-        self.threads = 1
         #: called when keepers came or went
         self.changed: Callable[[], None] = lambda: None
         run.surplus = self.surplus
@@ -299,7 +298,6 @@ class Crew:
         post.memory_available_bytes = message.get("memory_available_bytes")
         if post.memory_available_bytes is not None:
             post.leaves_at = min(post.leaves_at, now + TOLD_S)
-        self.threads = max(self.threads, int(message.get("threads") or 1))
         if message.get("fault") and self.fault is None:
             self.fault = str(message["fault"])
         for number, pid, position, for_s, state, path in message["processors"]:

@@ -71,7 +71,7 @@ class EmbeddedLink:
     def _try(self, method: str, note: dict[str, Any], asked: float, heard: Heard) -> None:
         late = self.controller.clock() - asked > float(note.get("wait_s", 0.0))
         try:
-            if method in ("await_resource",):
+            if method == "await_resource":
                 answer = self.controller.again(method, note, asked, late)
             else:
                 answer = getattr(self.controller, method)(note)

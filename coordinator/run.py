@@ -49,7 +49,6 @@ class Run:
         #: of what ended the stream, for people
         self.reason_traceback = ""
         self.accepted = False
-        self.new_errors = 0
         self.last_error = ""
         self._numbers = self._reserved = recovered.numbers
         #: has the processor's host more of them than it shall have?
@@ -365,7 +364,6 @@ class Run:
         error: dict[str, Any],
         died: bool = False,
     ) -> None:
-        self.new_errors += 1
         self.last_error = str(error.get("traceback", ""))
         self.on_failure(position, attempt, final, hired, error)
         self.journal.append(
