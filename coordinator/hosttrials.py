@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from coordinator.core.ledger import Ledger, Verdict
 from coordinator.core.records import Kind
-from coordinator.core.trials import IN_A_ROW, Judgement, Trials
+from coordinator.core.trials import IN_A_ROW, SHOWN_S, Judgement, Trials
 from coordinator.hired import Hired
 from coordinator.journal import Journal
 
@@ -48,7 +48,7 @@ class HostTrials:
         """How many tasks its host may be given; None: as many as it wants."""
         if self._trials.proven(hired.host):
             return None
-        return self._trials.room(hired.host, self.hosts(now) - {hired.host}, self._outstanding(hired.host))
+        return self._trials.room(hired.host, self.hosts(now) - {hired.host}, *self._outstanding(hired.host, now))
 
     def again(self, host: str) -> None:
         """A processor begins there."""
@@ -105,7 +105,9 @@ class HostTrials:
         self._ledger.redo(ranges, 0, len(ranges))
         return len(ranges)
 
-    def _outstanding(self, host: str) -> int:
-        """Tasks that are leased there."""
+    def _outstanding(self, host: str, now: float) -> tuple[int, int]:
+        """Tasks that were leased there a moment ago, and leases that are older."""
         numbers = [hired.number for hired in self._hired.values() if hired.host == host]
-        return sum(lease.open.total() for number in numbers for lease in self._ledger.held_by(number))
+        leases = [lease for number in numbers for lease in self._ledger.held_by(number)]
+        young = [lease.open.total() for lease in leases if now - lease.given < SHOWN_S]
+        return sum(young), len(leases) - len(young)

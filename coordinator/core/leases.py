@@ -9,6 +9,7 @@ report is welcome as long as nobody else began the work, and a holder that is ba
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from coordinator.core.spans import Spans
@@ -37,6 +38,8 @@ class Lease:
     lapsed: bool = False
     #: some of it was given to others after it lapsed
     shared_out: bool = False
+    #: when it was given, on the same clock as the deadline; what an earlier life gave was given long ago
+    given: float = -math.inf
     open: Spans = field(default_factory=Spans)
 
     def __post_init__(self) -> None:

@@ -164,7 +164,7 @@ class Ledger:
         if self._lapsed:
             self._supersede(start, stop)
         term = self.term_s if term_s is None else term_s
-        lease = Lease(self._next, start, stop, holder, now + term, term)
+        lease = Lease(self._next, start, stop, holder, now + term, term, given=now)
         self._next += 1
         self._keep(lease)
         return lease

@@ -14,6 +14,9 @@ from enum import Enum
 AT_ONCE_S = 0.05
 #: so many of them in a row, without a success between, and the host is to be judged
 IN_A_ROW = 5
+#: a failure at once, with what its report takes to arrive (it waits for no other task, but for the link and for a busy
+#: machine), is here before its task is so old; a task that is older did not fail at once
+SHOWN_S = 1.0
 #: positions whose failures were put down to a host are remembered up to so many
 MOST_EXCUSED = 100_000
 
@@ -66,20 +69,21 @@ class Trials:
             return Judgement.AT_FAULT
         return Judgement.FINE if any(other in self._in_a_row for other in others) else Judgement.DOUBTFUL
 
-    def room(self, host: str, others: Collection[str], outstanding: int) -> int | None:
-        """How many tasks more it may be given while ``outstanding`` are there; None: as many as it wants.
+    def room(self, host: str, others: Collection[str], young: int, old: int = 0) -> int | None:
+        """How many tasks more it may be given while so many are there: ``young`` ones, which may all fail at once yet,
+        and ``old`` ones, which did not within SHOWN_S. None: as many as it wants.
 
-        A host that has not done any is given one for each processor, and after the first failure no more than it
-        takes to judge it.
+        A host that has not done any has no more young ones than it takes to judge it, however many processors it has,
+        or than there are old ones: what takes its time fills it by doubling. A failure is one of those that judge it.
         """
         if not others or self.proven(host):
             return None
         if self.judge(host, others) is not Judgement.FINE:
-            return max(0, 1 - outstanding) if host in self._probing else 0
+            return max(0, 1 - young) if host in self._probing else 0
         row = self._in_a_row.get(host)
         if row is None:
-            return 1
-        return max(0, IN_A_ROW - len(row) - outstanding) if not self._full(host) else None
+            return max(0, max(IN_A_ROW, old) - young)
+        return max(0, IN_A_ROW - len(row) - young) if not self._full(host) else None
 
     def rest(self, host: str) -> bool:
         """It is in doubt and is to rest; False if it was told so already."""

@@ -26,6 +26,8 @@ class Job:
         self.clock = FakeClock(100.0)
         self.policy = Policy(**policy)
         self.seqs: dict[int, int] = {}
+        #: of processors that are not on a host of their own
+        self.hosts: dict[int, str] = {}
         self.records: list[tuple[Kind, dict[str, Any], str]] = []
         self._open(same_run)
 
@@ -59,7 +61,8 @@ class Job:
         seq = self.seqs[number] = self.seqs.get(number, 0) + 1
         request = Request("r1", number, "i", seq, held or [], **said)
         if seq == 1:
-            request.who = {"host": f"host{number}", "pid": 1000 + number, "log": f"log{number}", "kept": True}
+            host = self.hosts.get(number, f"host{number}")
+            request.who = {"host": host, "pid": 1000 + number, "log": f"log{number}", "kept": True}
         return self.run.exchange(request, self.clock())
 
     def block(self, number: int, held: list[int] | None = None, size: int = 1) -> Answer:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordinator.core import exchange
 from coordinator.core.exchange import LeaseReport
 from coordinator.core.records import Kind
-from coordinator.core.trials import AT_ONCE_S, IN_A_ROW, Judgement, Trials
+from coordinator.core.trials import AT_ONCE_S, IN_A_ROW, SHOWN_S, Judgement, Trials
 from coordinator.hosttrials import LEAVES
 from tests.unit.jobs import Job
 
@@ -70,28 +72,45 @@ def test_a_host_that_was_at_fault_is_on_trial_again() -> None:
     trials = failing(Trials(), "bad")
     trials.succeeded("good")
     trials.blame("bad")
-    assert trials.room("bad", {"good"}, 0) == 1
+    assert trials.room("bad", {"good"}, 0) == IN_A_ROW
     failing(trials, "bad", first=100)
     assert trials.judge("bad", {"good"}) is Judgement.AT_FAULT
 
 
-@pytest.mark.parametrize("slots", [1, 2, 5, 16])
-def test_a_host_on_trial_gets_no_more_than_it_takes_to_judge_it(slots: int) -> None:
+@given(slots=st.integers(1, 64), choices=st.data())
+def test_a_host_on_trial_gets_no_more_than_it_takes_to_judge_it(slots: int, choices: st.DataObject) -> None:
     trials = Trials()
     trials.succeeded("good")
-    given = begun = 0
-    held = [False] * slots
+    given = failed = 0
     while trials.judge("bad", {"good"}) is not Judgement.AT_FAULT:
-        for slot in range(slots):
-            room = trials.room("bad", {"good"}, sum(held))
-            if not held[slot] and room:
-                held[slot] = True
-                given += 1
-        slot = held.index(True)
-        held[slot] = False
-        trials.failed("bad", begun, 0.001)
-        begun += 1
-    assert given <= max(IN_A_ROW, slots)
+        held = given - failed
+        room = trials.room("bad", {"good"}, held)
+        assert room is not None
+        ask = min(room, slots - held)
+        if ask > 0 and (held == 0 or choices.draw(st.booleans())):
+            given += choices.draw(st.integers(1, ask))
+        else:
+            trials.failed("bad", failed, 0.001)
+            failed += 1
+    assert given == failed == IN_A_ROW
+
+
+@given(slots=st.integers(1, 1000))
+def test_tasks_that_take_their_time_fill_a_host_by_doubling(slots: int) -> None:
+    trials = Trials()
+    old = spans = 0
+    while old < slots:
+        room = trials.room("slow", {"other"}, 0, old)
+        assert room is not None
+        assert trials.room("slow", {"other"}, room, old) == 0, "those are to grow old first"
+        old += min(room, slots - old)
+        spans += 1
+    assert spans <= 1 + math.ceil(math.log2(max(1.0, slots / IN_A_ROW)))
+
+
+def test_an_old_task_there_takes_no_room_from_those_that_judge_a_host() -> None:
+    trials = failing(Trials(), "mixed", count=2)
+    assert trials.room("mixed", {"good"}, 1, 40) == IN_A_ROW - 3
 
 
 def test_a_host_in_doubt_rests_and_then_tries_one_task_at_a_time() -> None:
@@ -102,6 +121,7 @@ def test_a_host_in_doubt_rests_and_then_tries_one_task_at_a_time() -> None:
     trials.again("bad")
     assert trials.room("bad", {"slow"}, 0) == 1
     assert trials.room("bad", {"slow"}, 1) == 0
+    assert trials.room("bad", {"slow"}, 0, 1) == 1, "that one did not fail at once"
     assert not trials.rest("bad"), "its one task is not over"
     trials.failed("bad", 90, 0.001)
     assert trials.rest("bad")
@@ -148,6 +168,35 @@ def test_the_tasks_of_a_host_at_fault_are_done_elsewhere(tmp_path: Path) -> None
     assert (job.run.ledger.done, job.run.ledger.failed) == (1, 0)
     assert [header for header, _ in job.of(Kind.REDO)] == [{"r": [[p, p + 1] for p in range(1, 6)]}]
     assert job.run.ledger.todo.total() == 9
+
+
+def test_a_host_with_many_processors_begins_more_tasks_when_the_first_did_not_fail_at_once(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.read(*range(100))
+    assert job.says(99, want=True, idle=True) is not None
+    job.hosts = {number: "big" for number in range(16)}
+    for number in job.hosts:
+        job.says(number, want=True, idle=True)
+    begun = []
+    for _ in range(4):
+        job.run.serve_waiting(job.clock())
+        begun.append(sum(1 for number in job.hosts if job.run.ledger.held_by(number)))
+        job.clock.passes(SHOWN_S)
+    assert begun == [5, 10, 16, 16]
+
+
+def test_a_success_opens_a_host_whatever_else_runs_there(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.read(*range(100))
+    assert job.says(99, want=True, idle=True) is not None
+    job.hosts = {number: "big" for number in range(16)}
+    answers = [job.says(number, want=True, idle=True) for number in job.hosts]
+    first = answers[0]
+    assert first is not None
+    assert answers[IN_A_ROW:] == [None] * (16 - IN_A_ROW)
+    job.says(0, [first.lease], reports=[LeaseReport(first.lease, [first.start, first.start + 1])], worked=(1, 0.3))
+    job.run.serve_waiting(job.clock())
+    assert all(job.run.ledger.held_by(number) for number in job.hosts if number > 0)
 
 
 def test_tasks_that_fail_everywhere_fail_for_good(tmp_path: Path) -> None:

@@ -159,13 +159,16 @@ if task >= 97:
 """
 
 
-def test_a_host_that_fails_every_task_at_once_is_rested_and_tried_again(farm: HostsFarm) -> None:
+@pytest.mark.parametrize("slots", [1, 16])
+def test_a_host_that_fails_every_task_at_once_is_rested_and_tried_again(farm: HostsFarm, slots: int) -> None:
     farm.controller("node2 1.0", "node3 1.0")
-    farm.script(BAD_HOST, "yield from range(100)")
+    farm.script(BAD_HOST, "yield from range(20)\nwait_for('more')\nyield from range(20, 100)")
     farm.job()
     farm.until(lambda: {one.host for one in farm.executions() if one.ended} == {"node2", "node3"}, "the others work")
     with (farm.directory / "FARM.hosts").open("a") as file:
-        file.write("node1 1.0\n")
+        file.write(f"node1 {slots}.0\n")
+    farm.until(lambda: len(farm.lines("register processor=", "host=node1 ")) == slots, "all its processors wait")
+    farm.touch("more")
     farm.line("host rests host=node1 ", "tasks in a row failed there at once while other hosts did theirs")
     told = farm.until(lambda: farm.described()["hosts"]["node1"]["reason"], "people are told")
     assert "5 tasks in a row failed there at once" in told
@@ -179,6 +182,14 @@ def test_a_host_that_fails_every_task_at_once_is_rested_and_tried_again(farm: Ho
     failures = farm.failures()
     assert {(one.host, one.kind, one.message) for one in failures} == {("node1", "ValueError", "nothing works here")}
     assert [(one.id, one.attempt, one.pid) for one in failures] == [(one.task, one.attempt, one.pid) for one in burned]
+
+
+def test_tasks_that_take_their_time_fill_all_slots_of_a_host_that_has_done_none(farm: HostsFarm) -> None:
+    begin(farm, count=17, hosts=["node1 16.0", "node2 1.0"])
+    farm.until(lambda: farm.begun() == 17, "every processor has a task")
+    assert len(on_node1(farm)) == 16
+    farm.over()
+    farm.assert_all_is_well(TASKS, once=True)
 
 
 def on_node1(farm: HostsFarm) -> list[Execution]:
