@@ -1,8 +1,8 @@
 """How a keeper arrives on a host: it looks whether it can work there, says so in one line of JSON, and goes behind.
 
 :mod:`coordinator.keeper` calls it with its orders before anything else; who started it reads the line from stdout:
-``{"ready": pid, ...}`` or ``{"error": "...", "step": "..."}``. `coordinator hosts check` comes the same way and only
-wants to look. No user code runs here, and nothing is started.
+``{"ready": pid, ...}``, when the keeper has sent its first beat, or ``{"error": "...", "step": "..."}``. `coordinator
+hosts check` comes the same way and only wants to look. No user code runs here, and nothing is started.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 import coordinator
-from coordinator import paths
+from coordinator import paths, procs
 from coordinator.errors import CoordinatorError, LaunchFailed
 from coordinator.wire.client import split_url
 
@@ -77,6 +77,15 @@ def arrive(orders: dict[str, Any]) -> int:
         os.close(log)
         raise
     return log
+
+
+def see_off(orders: dict[str, Any], keeper: int, word: int) -> None:
+    """Wait until that child writes to the pipe ``word``: it has begun. Raises LaunchFailed if it ends without that,
+    which nobody else would see."""
+    with os.fdopen(word, "rb", buffering=0) as pipe:
+        if not pipe.read(1):
+            how = procs.reap(keeper)
+            raise _failed("keeper", f"the keeper on {orders['host']} ended before it had begun ({how}): see its log")
 
 
 def settle(log: int) -> None:

@@ -287,7 +287,9 @@ class Crew:
             self._answer(post)
         if message.get("leaving"):
             answer({"numbers": [], "noted": []})
-            if post.started is None or post.started.pidfd < 0:
+            if post.started is not None and post.started.pidfd < 0 and not post.here:
+                self._not_started(post, "its keeper ended before its first beat")
+            elif post.started is None or post.started.pidfd < 0:
                 self._drop(post, "left with its keeper")
             return
         if not post.here:

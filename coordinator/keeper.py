@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,14 +95,17 @@ class Guard:
         self._figures = load.Figures(load.load_now(), None, load.cores())
         self._next_measure = now() + BEAT_S
 
-    def serve(self) -> int:
-        """Guard until the job is over; the exit status."""
+    def serve(self, begun: Callable[[], None]) -> int:
+        """Guard until the job is over; the exit status. ``begun()`` is called after the first word to the Coordinator:
+        who is silent from then on is missed there."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._selector.register(self._channel, selectors.EVENT_READ)
         self._leave_will()
         if not self._kept:  # else what lies here is handed in first, lest it be done again
             self._want(self._orders["numbers"])
+        self._beat(now())
+        begun()
         while True:
             time_s = now()
             if self._awaited and time_s - self._heard_at > self._silence_s:
@@ -373,7 +377,7 @@ def fork_keeper(work: Work) -> tuple[int, int]:
             return 0  # the Coordinator ended before it needed us
         orders = _prepare(json.loads(line))
         orders["tag"] = sweep(orders["tag"])
-        return Guard(orders, board, ours, pid).serve()
+        return Guard(orders, board, ours, pid).serve(lambda: None)
 
     pid = procs.fork(guard)
     os.close(reading)
@@ -440,24 +444,42 @@ def main() -> int:
         if "logs" in orders:
             return logfiles.serve(orders["logs"])
         log = arrival.arrive(orders)
+        if orders.get("remote"):
+            _part(orders, log)
+            return 0
     except CoordinatorError as error:
         arrival.say({"error": error.message, "step": getattr(error, "step", "")})
         return 1
-    if orders.get("remote"):
-        procs.fork(lambda: _keep(orders, log))  # so that the login shell that waits for this process can end
-        return 0
-    return _keep(orders, log)
+    return _keep(orders, log, lambda: None)
 
 
-def _keep(orders: dict[str, Any], log: int) -> int:
+def _part(orders: dict[str, Any], log: int) -> None:
+    """Leave a keeper behind, so that the login shell that waits for this process can end. Raises LaunchFailed."""
+    reading, writing = os.pipe()
+
+    def begun() -> None:
+        with suppress(BrokenPipeError):  # the login is over already
+            os.write(writing, b"\n")
+        os.close(writing)
+
+    def behind() -> int:
+        os.close(reading)
+        return _keep(orders, log, begun)
+
+    pid = procs.fork(behind)
+    os.close(writing)
+    arrival.see_off(orders, pid, reading)
+    arrival.say({"ready": pid, **arrival.who()})
+
+
+def _keep(orders: dict[str, Any], log: int, begun: Callable[[], None]) -> int:
     os.setsid()
-    arrival.say({"ready": os.getpid(), **arrival.who()})
     arrival.settle(log)
     orders["tag"] = sweep(orders["tag"])
     board = new_board()
     channel, zygote = start_zygote(orders, board)
     try:
-        return Guard(orders, board, channel, zygote).serve()
+        return Guard(orders, board, channel, zygote).serve(begun)
     except CoordinatorError as error:
         print(f"keeper: {error.message}", flush=True)
         return 1

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import socket
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -165,3 +169,28 @@ def test_any_process_of_the_job_killed_at_random_moments_it_still_ends_well(farm
                 job = farm.start()
     assert farm.finish(job) == 0, farm.told()
     farm.assert_all_is_well(range(900))
+
+
+def test_killed_before_its_first_beat_whoever_started_it_is_told_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as coordinator:
+        url = f"https://127.0.0.1:{coordinator.getsockname()[1]}"
+        orders = {
+            "remote": True, "url": url, "urls": [url], "token": "t", "fingerprint": "0" * 64, "run": "r", "tag": "r",
+            "name": "JOB", "host": "here", "keeper": "k", "numbers": [], "argv": ["", "-c", ""], "directory": "/",
+            "log_directory": str(tmp_path), "grace_s": 20.0, "time_limit_s": None, "beat_s": 1.0,
+        }  # fmt: skip
+        with subprocess.Popen(
+            [sys.executable, "-m", "coordinator.keeper"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as starter:
+            assert starter.stdin is not None
+            assert starter.stdout is not None
+            starter.stdin.write(json.dumps(orders).encode() + b"\n")
+            starter.stdin.close()
+            looks, _ = coordinator.accept()
+            beats, _ = coordinator.accept()  # it waits for the server's part of TLS now
+            with looks, beats:
+                [guard] = children_of(starter.pid)
+                kill(guard)
+                said = json.loads(starter.stdout.readline())
+    reason = "the keeper on here ended before it had begun (signal 9 (SIGKILL)): see its log"
+    assert (said, starter.returncode) == ({"error": reason, "step": "keeper"}, 1)

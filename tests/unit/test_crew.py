@@ -274,6 +274,30 @@ def test_a_keeper_that_was_started_and_never_heard_of_is_given_up(job: Job) -> N
         assert "has not been heard of" in yard.crew.unreachable["node1"]
 
 
+def test_a_keeper_that_is_said_to_be_dead_before_its_first_beat_has_failed_to_start(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.grant(node1=1)
+        keeper = executor.claim("node1").orders["keeper"]
+        assert yard.beat(keeper, "node1", leaving=True) == [{"numbers": [], "noted": []}]
+        assert yard.crew.unreachable == {"node1": "its keeper ended before its first beat"}
+        assert yard.crew.empty
+        yard.step()
+        job.clock.passes(FIRST_REST_S)
+        yard.step()
+        assert yard.here("node1").orders["numbers"] == [1]
+        assert not yard.crew.unreachable
+
+
+def test_a_keeper_of_an_earlier_life_that_takes_leave_is_no_failure_of_its_host(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.beat("old", "node1", leaving=True)
+        assert not yard.crew.unreachable
+        yard.grant(node1=1)
+        executor.claim("node1")
+
+
 def test_the_time_that_a_login_takes_does_not_count(job: Job) -> None:
     with FakeExecutor(under_way=True) as executor:
         yard = Yard(job, executor)
