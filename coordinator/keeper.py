@@ -1,10 +1,11 @@
 """The keeper of a host: what runs there for one job beside the Processors.
 
-It is two processes. The *guard*, here, beats: it tells the Coordinator which Processors live and what each works on,
-starts those that the Coordinator wants, ends tasks that run over their time limit, and reports each exit with its
-status. The *zygote* (:mod:`coordinator.zygote`) holds the user's script and forks. The guard runs no user code, so
-that it can vouch for a Processor whose code holds the interpreter for minutes; a stopped one it does not vouch for.
-It decides nothing about tasks. The Coordinator away, it waits for the grace time, then ends what it guards.
+It is two processes, and a third that only waits for the end of both (:mod:`coordinator.sweeper`). The *guard*, here,
+beats: it tells the Coordinator which Processors live and what each works on, starts those that the Coordinator wants,
+ends tasks that run over their time limit, and reports each exit with its status. The *zygote*
+(:mod:`coordinator.zygote`) holds the user's script and forks. The guard runs no user code, so that it can vouch for a
+Processor whose code holds the interpreter for minutes; a stopped one it does not vouch for. It decides nothing about
+tasks. The Coordinator away, it waits for the grace time, then ends what it guards.
 
 ``python -m coordinator.keeper`` reads its orders, one line of JSON, from stdin; nothing secret is in argv. It
 says in one line on stdout whether it is ready (:mod:`coordinator.arrival`); then whoever started it may go.
@@ -21,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from coordinator import arrival, kept, load, logfiles, paths, procs
 from coordinator.core.exchange import text_of
 from coordinator.errors import CoordinatorError, PeerLost, UnknownRun
 from coordinator.hand import now
+from coordinator.sweeper import Sweeper, sweep
 from coordinator.wire.client import Connection
 from coordinator.zygote import ROLE, Work, Zygote, new_board, open_board
 
@@ -62,10 +64,13 @@ class Charge:
 class Guard:
     """Keeps the Processors of one job on one host. ``orders``: see :func:`orders`."""
 
-    def __init__(self, orders: dict[str, Any], board: int, channel: socket.socket, zygote: int) -> None:
+    def __init__(
+        self, orders: dict[str, Any], board: int, channel: socket.socket, zygote: int, sweeper: Sweeper
+    ) -> None:
         self._orders = orders
         self._board_fd, self._board = board, open_board(board)
-        self._channel, self._zygote = channel, zygote
+        self._channel, self._zygote, self._sweeper = channel, zygote, sweeper
+        sweeper.tell("zygote", zygote)
         self._connection = Connection(
             orders["url"], orders["token"], timeout_s=SILENCE_S, fingerprint=orders.get("fingerprint")
         )
@@ -296,6 +301,7 @@ class Guard:
                 self._threads, self._loaded, self._loads_lost = message["threads"], True, 0
             elif "started" in message:
                 self._charges[message["started"]].pid = message["pid"]
+                self._sweeper.tell("processor", message["pid"])
             elif "exited" in message:
                 self._ended(message["exited"], message["how"])
         if self._lost_since is None:
@@ -303,6 +309,7 @@ class Guard:
 
     def _ended(self, number: int, how: str) -> None:
         charge = self._charges.pop(number)
+        self._sweeper.tell("ended", charge.pid)
         position = self._board[charge.slot]
         self._free_slots.append(charge.slot)
         self._exits.append([number, charge.pid, how, position, charge.cause])
@@ -325,6 +332,7 @@ class Guard:
                 self._fault = self._fault or f"the script could not be loaded ({how}): {self._last_words()}"
         self._loaded = False
         self._channel, self._zygote = start_zygote(self._orders, self._board_fd)
+        self._sweeper.tell("zygote", self._zygote)
         self._selector.register(self._channel, selectors.EVENT_READ)
         self._leave_will()
 
@@ -343,6 +351,7 @@ class Guard:
         self._channel.close()  # the zygote ends by that
         procs.reap(self._zygote)
         procs.end_tagged(self._orders["tag"])  # what a task put into a session of its own
+        self._sweeper.dismiss()
         self._connection.close()
         return 0
 
@@ -377,31 +386,11 @@ def fork_keeper(work: Work) -> tuple[int, int]:
             return 0  # the Coordinator ended before it needed us
         orders = _prepare(json.loads(line))
         orders["tag"] = sweep(orders["tag"])
-        return Guard(orders, board, ours, pid).serve(lambda: None)
+        return Guard(orders, board, ours, pid, Sweeper(orders["tag"])).serve(lambda: None)
 
     pid = procs.fork(guard)
     os.close(reading)
     return pid, writing
-
-
-def sweep(run: str) -> str:
-    """Kill what tasks of this run had started here and whose keeper was killed together with its zygote.
-
-    Returns the tag of what this process, a guard, will start: by it the next one knows whether its keeper lives.
-    """
-    own = procs.own_identity()
-    for pid, tag in procs.tags().items():
-        of, _, guard = tag.partition(":")
-        if of == run and not _lives(guard, own):
-            identity = procs.identity_of(pid)
-            if identity is not None:
-                procs.signal_identity(identity, signal.SIGKILL)
-    return f"{run}:{own.pid}.{own.started}"
-
-
-def _lives(guard: str, own: procs.ProcessIdentity) -> bool:
-    pid, _, started = guard.partition(".")
-    return started != "" and procs.is_alive(replace(own, pid=int(pid), started=int(started)))
 
 
 def start_zygote(orders: dict[str, Any], board: int) -> tuple[socket.socket, int]:
@@ -476,10 +465,11 @@ def _keep(orders: dict[str, Any], log: int, begun: Callable[[], None]) -> int:
     os.setsid()
     arrival.settle(log)
     orders["tag"] = sweep(orders["tag"])
-    board = new_board()
-    channel, zygote = start_zygote(orders, board)
     try:
-        return Guard(orders, board, channel, zygote).serve(begun)
+        sweeper = Sweeper(orders["tag"])
+        board = new_board()
+        channel, zygote = start_zygote(orders, board)
+        return Guard(orders, board, channel, zygote, sweeper).serve(begun)
     except CoordinatorError as error:
         print(f"keeper: {error.message}", flush=True)
         return 1

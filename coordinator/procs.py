@@ -224,10 +224,11 @@ def tagged(tag: str) -> list[int]:
 
 
 def end_tagged(tag: str) -> None:
-    """Kill what began with that tag."""
-    for pid in tagged(tag):
-        identity = identity_of(pid)
-        if identity is not None:
+    """Kill what began with that tag, and what that starts meanwhile."""
+    seen: set[ProcessIdentity] = set()
+    while fresh := [one for pid in tagged(tag) if (one := identity_of(pid)) is not None and one not in seen]:
+        for identity in fresh:
+            seen.add(identity)
             signal_identity(identity, signal.SIGKILL)
 
 

@@ -246,8 +246,13 @@ class Farm:
         return int(self.until(lambda: self._pid_in_log("keeper here", "keeper returns"), "a keeper"))
 
     def zygote(self) -> int:
-        """The pid of the zygote: the one child of the guard."""
-        return int(self.until(lambda: (children_of(self.guard()) or [0])[-1], "a zygote"))
+        """The pid of the zygote."""
+        return int(self.until(lambda: zygotes_of(self.guard()), "a zygote")[-1])
+
+    def sweeper(self) -> int:
+        """The pid of the sweeper."""
+        guard = self.guard()
+        return int(self.until(lambda: set(children_of(guard)) - set(zygotes_of(guard)), "a sweeper").pop())
 
     def number_of(self, pid: int) -> int:
         """The number of the processor with that pid, as the log says."""
@@ -411,3 +416,14 @@ def children_of(pid: int) -> list[int]:
                 if int(fields[1]) == pid and fields[0] not in "ZX":
                     found.append(int(name))
     return found
+
+
+def zygotes_of(guard: int) -> list[int]:
+    """The children of the guard but for its sweeper, which has a session of its own."""
+    return [pid for pid in children_of(guard) if session_of(pid) != pid]
+
+
+def session_of(pid: int) -> int:
+    with suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return 0

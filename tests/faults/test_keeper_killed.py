@@ -9,12 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.faults.farm import Farm, children_of, state_of
+from tests.faults.farm import Farm, children_of, session_of, state_of, zygotes_of
 
 pytestmark = pytest.mark.faults
 
@@ -35,16 +34,10 @@ def kill(*pids: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def session_of(pid: int) -> int:
-    with suppress(ProcessLookupError):
-        return os.getsid(pid)
-    return 0
-
-
 def first_pair(coordinator: int) -> tuple[int, int] | None:
     """Guard and zygote, as soon as they are forked."""
     for guard in children_of(coordinator):
-        for zygote in children_of(guard):
+        for zygote in zygotes_of(guard):
             return guard, zygote
     return None
 
@@ -78,7 +71,9 @@ def test_killed_with_a_task_that_has_subprocesses_nothing_of_it_lives_on(farm: F
     before, processors = children(farm), {one.pid for one in farm.executions()}
     guard, zygote = farm.guard(), farm.zygote()
     kill(*{"guard": [guard], "zygote": [zygote], "both": [guard, zygote]}[who])
-    farm.until(lambda: all(state_of(pid) in "ZX" for pid in [*before[::2], *processors]), "what it left behind ended")
+    # While its guard lives, what has a session of its own ends with that.
+    dead = [*(before[::2] if who == "zygote" else before), *processors]
+    farm.until(lambda: all(state_of(pid) in "ZX" for pid in dead), "what it left behind ended")
     farm.touch("go")
     assert farm.finish(job) == 0, farm.told()
     farm.assert_all_is_well(range(4))
@@ -101,7 +96,7 @@ def test_the_zygote_killed_again_and_again_while_it_loads_the_script_the_job_goe
     guard, zygote = farm.guard(), farm.zygote()
     for _ in range(3):
         kill(zygote)
-        zygote = farm.until(lambda last=zygote: [pid for pid in children_of(guard) if pid != last], "another zygote")[0]
+        zygote = farm.until(lambda last=zygote: [pid for pid in zygotes_of(guard) if pid != last], "another zygote")[0]
     farm.touch("go")
     assert farm.finish(job) == 0, farm.told()
     farm.assert_all_is_well(range(6))
@@ -112,12 +107,36 @@ def test_everything_killed_but_the_subprocesses_the_next_life_sweeps_them_away(f
     job = farm.start()
     farm.until(lambda: len(children(farm)) == 4, "two tasks with two programs each")
     before = children(farm)
-    kill(job.pid, farm.guard(), farm.zygote())
+    kill(job.pid, farm.sweeper(), farm.guard(), farm.zygote())
     job.wait()
+    assert [pid for pid in before if state_of(pid) in "ZX"] == [], "nobody was left to end them"
     farm.touch("go")
     assert farm.run() == 0, farm.told()
     farm.assert_all_is_well(range(4))
     assert all(state_of(pid) in "ZX" for pid in before)
+
+
+def test_everything_killed_but_the_sweeper_the_subprocesses_end_without_a_next_life(farm: Farm) -> None:
+    farm.script(WITH_CHILDREN, "yield from range(4)")
+    job = farm.start()
+    farm.until(lambda: len(children(farm)) == 4, "two tasks with two programs each")
+    before = children(farm)
+    kill(job.pid, farm.guard(), farm.zygote())
+    job.wait()
+    farm.assert_no_process_is_left()
+    assert all(state_of(pid) in "ZX" for pid in before)
+
+
+def test_the_sweeper_killed_nobody_notices(farm: Farm) -> None:
+    farm.script("subprocess.Popen(['sleep', '1000'], start_new_session=True)\nwait_for('go')", "yield from range(3)")
+    job = farm.start()
+    farm.until(lambda: farm.begun() == 2, "two tasks began")
+    kill(farm.sweeper())
+    kill(farm.zygote())
+    farm.until(lambda: farm.begun() == 4, "the zygote was replaced")
+    farm.touch("go")
+    assert farm.finish(job) == 0, farm.told()
+    farm.assert_all_is_well(range(3))
 
 
 def test_what_a_task_left_in_a_session_of_its_own_ends_with_the_job(farm: Farm) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import daemons, errors, keeper, procs
+from coordinator import daemons, errors, procs, sweeper
 
 HANG_S = 30.0
 
@@ -385,7 +385,7 @@ def test_what_a_dead_keeper_left_is_swept_away_and_what_a_living_one_has_is_not(
     }
     try:
         wait_until(lambda: set(procs.tags()) >= {child.pid for child in children.values()})
-        assert keeper.sweep("run-1") == tags["of the living"]
+        assert sweeper.sweep("run-1") == tags["of the living"]
         swept = {"of the dead", "of another with its pid", "without a keeper"}
         wait_until(lambda: {what for what, child in children.items() if child.poll() is not None} >= swept)
         assert {what for what, child in children.items() if child.poll() is not None} == swept

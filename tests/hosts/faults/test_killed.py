@@ -139,6 +139,35 @@ def test_two_of_them_are_killed_together(farm: HostsFarm, pair: tuple[str, str])
         assert ends or farm.lines(f"processor missed number={number}")
 
 
+#: each of the first tasks leaves programs: one in its processor's session, one in a session of its own, and a fork
+LEAVES = """
+if task < 3:
+    subprocess.Popen(["sleep", "1000"])
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    if os.fork() == 0:
+        time.sleep(1000)
+    wait_for(f"go.{HOST}")
+"""
+
+
+def test_guard_and_zygote_are_killed_at_the_end_of_a_job_what_tasks_started_there_ends_too(farm: HostsFarm) -> None:
+    farm.controller()
+    farm.script(LEAVES, "yield from range(3)")
+    farm.job()
+    farm.busy()
+    farm.touch("go.node1")
+    farm.until(lambda: farm.described()["done"] == 1, "node1 has no more to do")
+    host = farm.hosts[0]
+    assert len([one for one in host.processes() if one.argv == ("sleep", "1000")]) == 2
+    for victim in [farm.guard(host).outer, farm.zygote(host).outer]:
+        victim.signal()
+    farm.assert_no_process_on([host])
+    farm.touch("go.node2", "go.node3")
+    farm.over()
+    farm.assert_all_is_well(range(3), once=True)
+    assert len(farm.lines("keeper starts host=node1")) == 1, "no other keeper came there"
+
+
 SLOW_PYTHON = """\
 #!/bin/sh
 : >'{directory}/logged.in'
