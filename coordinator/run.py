@@ -86,7 +86,7 @@ class Run:
                     lease.shared_out = number in recovered.shared_out
                 lease.open.add(a, b)
                 ledger.restore(lease)
-            ledger.remember(recovered.attempts, recovered.deaths, recovered.interrupted)
+            ledger.remember(recovered.attempts, recovered.deaths, recovered.interrupted, recovered.died_at, now)
             if not expected:
                 ledger.lapse(now + ledger.term_s + 1.0)
         return ledger.done

@@ -177,14 +177,25 @@ class Ledger:
         self._keep(lease)
 
     def remember(
-        self, attempts: Mapping[int, int], deaths: Mapping[int, int] = {}, interrupted: Mapping[int, int] = {}
+        self,
+        attempts: Mapping[int, int],
+        deaths: Mapping[int, int],
+        interrupted: Mapping[int, int],
+        died_at: Mapping[int, Collection[str]],
+        now: float,
     ) -> None:
         """How often unsettled tasks failed before this life of the Coordinator; how often of these by a death in them,
-        and how often their execution was interrupted."""
+        and how often their execution was interrupted; the hosts of those deaths, which they shun anew. Leases are
+        restored before."""
         self._deaths.update(deaths)
         self._interrupted.update(interrupted)
         raised = ((p, count - deaths.get(p, 0) - interrupted.get(p, 0)) for p, count in attempts.items())
         self._attempts.update((position, count) for position, count in raised if count > 0)
+        for position, places in died_at.items():
+            self._died_at[position] = set(places)
+            if position in self.todo:
+                self.todo.remove(position, position + 1)
+                self._shunned[position] = now + self.policy.elsewhere_s
 
     def interrupt(self, position: int) -> int:
         """An execution of the task ended, and nobody is to blame; the number of that attempt."""

@@ -44,6 +44,8 @@ class State:
     #: position: attempts that are over, lease of the last, how many of them ended with the death of their processor,
     #: and how many were interrupted
     attempts: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    #: position: hosts on which a processor died with it; not settled, as above
+    died_at: dict[int, list[str]] = field(default_factory=dict)
     leases: dict[int, OpenLease] = field(default_factory=dict)
     errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
     slices: SliceIndex = field(default_factory=SliceIndex)
@@ -65,6 +67,7 @@ class Recovered:
     failed: Spans
     attempts: dict[int, int]  #: failed attempts of tasks that are neither done nor failed
     deaths: dict[int, int]  #: how many of these ended with the death of their processor
+    died_at: dict[int, set[str]]  #: and on which hosts
     interrupted: dict[int, int]  #: how many of these ended with nobody to blame
     leases: list[
         tuple[int, int, int, int]
@@ -96,6 +99,7 @@ def _life(state: State, header: dict[str, Any], record: Record) -> None:
         # Nobody of an earlier run can report any more, and its attempts do not count in this one.
         state.leases.clear()
         state.attempts.clear()
+        state.died_at.clear()
     state.run, state.life, state.closed = header["run"], header["life"], None
     state.name = header.get("name", state.name)
     state.port, state.options = header.get("port"), header.get("options") or {}
@@ -132,14 +136,16 @@ def _done(state: State, header: dict[str, Any], record: Record) -> None:
         state.done.add(a, b)
         state.failed.remove(a, b)
         _settle(state, number, a, b)
-        _forget_attempts(state.attempts, a, b)
+        _forget_attempts(state, a, b)
 
 
-def _forget_attempts(attempts: dict[int, tuple[int, int, int, int]], a: int, b: int) -> None:
+def _forget_attempts(state: State, a: int, b: int) -> None:
+    attempts = state.attempts
     if not attempts:
         return
     for position in range(a, b) if b - a < len(attempts) else [at for at in attempts if a <= at < b]:
         attempts.pop(position, None)
+        state.died_at.pop(position, None)
 
 
 def _failed(state: State, header: dict[str, Any], record: Record) -> None:
@@ -150,8 +156,11 @@ def _failed(state: State, header: dict[str, Any], record: Record) -> None:
         *_, deaths, interrupted = state.attempts.get(position, (0, 0, 0, 0))
         deaths, interrupted = deaths + bool(header.get("died")), interrupted + bool(header.get("lost"))
         state.attempts[position] = (header["attempt"], header["n"], deaths, interrupted)
+        if header.get("died") and header["host"] not in (places := state.died_at.setdefault(position, [])):
+            places.append(header["host"])
         return
     state.attempts.pop(position, None)
+    state.died_at.pop(position, None)
     if state.failed.add(position, position + 1):
         count_error(state.errors, header)
 
@@ -179,7 +188,7 @@ def _redo(state: State, header: dict[str, Any], record: Record) -> None:
                 _settle(state, number, x, y)
         state.done.remove(a, b)
         state.failed.remove(a, b)
-        _forget_attempts(state.attempts, a, b)
+        _forget_attempts(state, a, b)
     if not state.failed:
         state.errors.clear()
 
@@ -233,6 +242,7 @@ def checkpoint(state: State) -> tuple[dict[str, Any], str]:
         },
         "count": state.slices.count,
         "attempts": [[position, *tried] for position, tried in state.attempts.items()],
+        "died_at": list(state.died_at.items()),
         "leases": [
             [number, lease.processor, lease.open.to_flat(), lease.shared_out] for number, lease in state.leases.items()
         ],
@@ -249,6 +259,7 @@ def _checkpoint(state: State, header: dict[str, Any], record: Record) -> None:
     for key, value in header["state"].items():
         setattr(state, key, value)
     state.attempts = {position: (a, n, d, i) for position, a, n, d, i in header["attempts"]}
+    state.died_at = {position: places for position, places in header.get("died_at", ())}
     state.leases = {
         number: OpenLease(processor, Spans.from_flat(flat), shared_out)
         for number, processor, flat, shared_out in header["leases"]
@@ -289,6 +300,7 @@ def recovered(state: State) -> Recovered:
         failed=state.failed.copy(),
         attempts={position: attempt for position, (attempt, *_) in state.attempts.items()},
         deaths={position: deaths for position, (_, _, deaths, _) in state.attempts.items() if deaths},
+        died_at={position: set(places) for position, places in state.died_at.items()},
         interrupted={position: times for position, (*_, times) in state.attempts.items() if times},
         leases=sorted((number, lease.processor, a, b) for number, lease in open_leases(state) for a, b in lease.open),
         shared_out={number for number, lease in open_leases(state) if lease.shared_out},

@@ -195,7 +195,8 @@ class Model:
             self.state[p] = "todo"
 
     def coordinator_is_restarted(self, _: Random) -> None:
-        """Its journal knows what is done, who has what, and how often a task was tried; nothing of time."""
+        """Its journal knows what is done, who has what, how often a task was tried, and where processors died with it;
+        nothing of time."""
         old, new = self.ledger, self._type(self._policy, max(self.given) + 1, TERM_S)
         new.extend(old.count)
         new.ended = old.ended
@@ -215,10 +216,15 @@ class Model:
                     self.state[p] = "leased"
                 new.restore(lease)
                 self.deadline[number] = self.now + TERM_S
-        new.remember({p: self._tried(p) for p in {*self.failures, *self.deaths}}, dict(self.deaths))
+        tried = {p: self._tried(p) for p in {*self.failures, *self.deaths}}
+        places = {p: {f"h{holder}" for holder in holders} for p, holders in self.died_at.items()}
+        new.remember(tried, dict(self.deaths), {}, places, self.now)
+        for p in self.died_at:
+            if self.state[p] == "todo":
+                self.state[p] = "shunned"
+                self.until[p] = self.now + ELSEWHERE_S
         self.lapsed.clear()
         self.due.clear()
-        self.died_at.clear()
         self.ledger = new
 
     STEPS: tuple[Callable[[Model, Random], None], ...] = (

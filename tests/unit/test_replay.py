@@ -106,6 +106,26 @@ def test_attempts_count_until_the_task_is_settled() -> None:
     assert recovered_of(lease, tried, (Kind.REDO, {"r": [[0, 3]]})).attempts == {}
 
 
+def test_where_processors_died_with_a_task_is_known_until_it_is_settled() -> None:
+    lease = (Kind.LEASE, {"n": 1, "p": 1, "a": 0, "b": 3})
+    deaths = [failed(1, 1, final=False, died=True, host=host) for host in ("h1", "h2", "h1")]
+    raised = failed(2, 1, final=False)
+    state = state_of(lease, *deaths, raised)
+    assert recovered(state).died_at == {1: {"h1", "h2"}}
+    header, text = checkpoint(state)
+    again = json.loads(json.dumps(header))
+    assert recovered_of((Kind.CHECKPOINT, again, text.encode())).died_at == {1: {"h1", "h2"}}
+    del again["died_at"]  # as earlier versions wrote it
+    assert recovered_of((Kind.CHECKPOINT, again, text.encode())).died_at == {}
+    for settled in (
+        (Kind.DONE, {"n": 2, "p": 1, "r": [[0, 3]]}),
+        failed(1, 2, final=True, died=True),
+        (Kind.REDO, {"r": [[0, 3]]}),
+        (Kind.LIFE, {"run": "r2", "life": 2}),
+    ):
+        assert recovered_of(lease, *deaths, settled).died_at == {}
+
+
 def test_a_failed_task_that_succeeds_later_is_done_and_not_failed() -> None:
     found = recovered_of(failed(1, 1, final=True), (Kind.DONE, {"n": 2, "p": 1, "r": [[0, 3]]}))
     assert found.failed.to_flat() == []

@@ -237,6 +237,21 @@ def test_a_task_that_kills_its_processors_is_given_up_with_the_reason(tmp_path: 
     )
 
 
+def test_where_processors_died_with_a_task_is_known_after_a_restart(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.read("a")
+    job.block(0)
+    job.run.depart(0, "signal 9 (SIGKILL)", 0, job.clock())
+    job.again()
+    assert (job.run.ledger.shuns, job.run.ledger.waiting) == (True, 1)
+    job.hosts = {1: "host0", 2: "host2"}
+    assert job.says(2, want=False) is not None, "another host works"
+    assert job.says(1, want=True, idle=True) is None, "not there again"
+    answer = job.says(2, want=True, idle=True)
+    assert answer is not None
+    assert (answer.state, answer.attempts) == (exchange.WORK, {0: 2})
+
+
 def test_a_task_over_its_time_limit_fails_and_only_it(job: Job) -> None:
     job.read("a", "b", "c", "d")
     job.block(0, size=2)
