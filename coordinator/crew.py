@@ -92,7 +92,7 @@ class Crew:
         self.changed: Callable[[], None] = lambda: None
         run.surplus = self.surplus
         run.host_trials.rests, run.host_trials.works = self.rest, self.health.succeeded
-        run.host_trials.coming = lambda: {post.host for post in self.posts.values() if post.numbers and not post.here}
+        run.host_trials.coming = lambda: {post.host for post in self.posts.values() if post.numbers - run.hired.keys()}
 
     def heed(
         self,

@@ -298,6 +298,21 @@ def test_a_keeper_of_an_earlier_life_that_takes_leave_is_no_failure_of_its_host(
         executor.claim("node1")
 
 
+def test_a_job_is_not_stopped_by_one_host_while_processors_of_another_have_not_said_their_first_word(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.grant(node1=LEAVES, node2=1)
+        yard.here("node1")
+        keeper = executor.claim("node2").orders["keeper"]
+        yard.beat(keeper, "node2")  # the keeper is there; its processor is being forked
+        for _ in range(LEAVES):
+            job.run.could_not_start("node1", "no licence", job.clock())
+        assert job.run.stopping is None
+        assert yard.crew.cut_off(job.clock()) == {
+            "node1": f"resting: {LEAVES} processors left it without one task done there: no licence"
+        }
+
+
 def test_the_time_that_a_login_takes_does_not_count(job: Job) -> None:
     with FakeExecutor(under_way=True) as executor:
         yard = Yard(job, executor)
