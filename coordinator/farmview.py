@@ -15,6 +15,9 @@ from coordinator.core.jobs import Job
 from coordinator.core.rules import place_key
 from coordinator.office import Office
 
+#: so begins what a Coordinator says of a host that it can reach and leaves alone for a while
+RESTING = "resting: "
+
 
 def status(office: Office) -> list[Any]:
     """``[name, errlog, {host: load}, [[host, maxload]], [[name, url, priority, allocated, running, started]],
@@ -95,10 +98,13 @@ def _host(office: Office, host: HostInfo, load: float) -> dict[str, Any]:
     running = state.running(host.name)
     slots = state.plan.room.get(host.name, 0)
     name, reason, since = "ok", None, None
-    cut_off = [job.beat.unreachable[host.name] for job in state.jobs.values() if host.name in job.beat.unreachable]
-    if cut_off and not running:
-        name = "resting" if cut_off[0].startswith("resting") else "unreachable"
-        reason, since = cut_off[0], office.jobs.cut_off_since.get(host.name)
+    cut_off = [job.beat for job in state.jobs.values() if host.name in job.beat.unreachable]
+    if cut_off:
+        told, since = cut_off[0].unreachable[host.name], office.jobs.cut_off_since.get(host.name)
+        if running:
+            reason = f"job {cut_off[0].name!r} cannot use it: {told}"
+        else:
+            name, reason = "resting" if told.startswith(RESTING) else "unreachable", told.removeprefix(RESTING)
     elif barred := [hosts[host.name] for hosts in state.barred.values() if host.name in hosts]:
         reason = barred[0]
     elif host.maxload <= 0:

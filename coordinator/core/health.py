@@ -6,7 +6,7 @@ hands a failed task out again. Here are numbers only: nothing is started, nobody
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: a processor that ends in failure sooner than this says something about its host
 FAST_S = 10.0
@@ -57,8 +57,12 @@ class HostHealth:
         return self._begin(host, now, reason)
 
     def unreachable(self, host: str, now: float, reason: str) -> Rest:
-        """The host could not be reached at all: it rests at once."""
-        return self.resting(host, now) or self._begin(host, now, reason)
+        """The host is of no use at all: it rests at once. If it rests already, that is why from now on."""
+        resting = self.resting(host, now)
+        if resting is None:
+            return self._begin(host, now, reason)
+        self._rests[host] = replace(resting, reason=reason)
+        return self._rests[host]
 
     def succeeded(self, host: str) -> None:
         """A task was done on the host: all is forgiven."""

@@ -290,7 +290,9 @@ def _not_admitted(target: Target, keys: _Keys) -> LaunchFailed:
     if not keys.tried:
         agent = os.environ.get("SSH_AUTH_SOCK")
         why = f"the ssh-agent at {agent} has no key or is gone" if agent else "there is no ssh-agent"
-        cure = "type `ssh-add`, or name a key file with identity= in NAME.hosts"
+        # An agent that is started later is not known to a process that runs already.
+        cure = "type `ssh-add`" if agent else "type `eval $(ssh-agent)` and `ssh-add`, then the same command again"
+        cure += ", or name a key file with identity= in NAME.hosts"
         return failed("login", f"there is no key to log in to {target.place} with: {why}, and no key file{bad}; {cure}")
     tried = ", ".join(dict.fromkeys(keys.tried))
     words = f"{target.place} takes none of your keys for user {target.user} (tried: {tried}{bad})"

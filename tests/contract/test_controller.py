@@ -291,6 +291,20 @@ def test_an_unreachable_host_is_shown_with_its_reason_and_not_given(peer: Peer) 
     assert peer.farm()["hosts"]["node2"]["state"] == "ok"
 
 
+def test_a_host_that_one_job_cannot_use_and_another_does_tells_so(peer: Peer) -> None:
+    peer.beat(processors={"node2": 1})
+    peer.beat("B", unreachable={"node2": "no such script"})
+    host = peer.farm()["hosts"]["node2"]
+    assert (host["state"], host["reason"]) == ("ok", "job 'B' cannot use it: no such script")
+    assert host["since"] is not None
+
+
+def test_a_host_that_rests_is_shown_with_the_reason_alone(peer: Peer) -> None:
+    peer.beat(unreachable={"node2": "resting: all fails there"})
+    host = peer.farm()["hosts"]["node2"]
+    assert (host["state"], host["reason"]) == ("resting", "all fails there")
+
+
 def test_load_of_other_people_is_a_reason_of_the_host(peer: Peer) -> None:
     peer.beat(loads={"node1": 9.0}, memory={"node1": 1 << 40})
     assert peer.farm()["hosts"]["node1"] == {

@@ -5,7 +5,9 @@ test_launching.py and its like use it; their fixtures ``home`` and ``farm`` are 
 
 from __future__ import annotations
 
-from tests.end_to_end.daemons import Daemons
+from coordinator import RCMonitor
+from coordinator.wire.client import split_url
+from tests.end_to_end.daemons import Daemons, until
 from tests.testbed.host import Host
 
 #: notes which task ran where, in a file that all hosts see
@@ -49,3 +51,31 @@ def ran(farm: Daemons) -> dict[str, str]:
 def at(host: Host, *more: str) -> str:
     """Options of NAME.hosts for another name of that host."""
     return ",".join([f"sshopts=-o HostName={host.address}", *more])
+
+
+def told_everywhere(farm: Daemons, rc_url: str, job: str, host: str, words: str, what: str) -> None:
+    """Sooner or later ``words`` stand in the job's log, in the row of the host in a monitor's table of hosts, and in
+    `coordinator why HOST` under ``what``."""
+    _, port, _, _ = split_url(rc_url)
+    monitor = RCMonitor(port=port)
+    said: list[str] = []
+
+    def in_table() -> bool:
+        monitor.get_status()
+        said[:] = [" ".join(map(str, one.row())) for one in monitor.hosts if one[0] == host]
+        return words in said[0]
+
+    def in_why() -> bool:
+        reasons = farm.document("why", host, f"--rc_url={rc_url}")["reasons"]
+        said[:] = [f"{one['what']} | {one['why']}" for one in reasons]
+        return any(what in one["what"] and words in one["why"] for one in reasons)
+
+    def in_log() -> bool:
+        said[:] = [farm.log(job)]
+        return words in said[0]
+
+    for place, there in (("the log", in_log), ("m.hosts", in_table), (f"coordinator why {host}", in_why)):
+        try:
+            until(there, words)
+        except AssertionError:
+            raise AssertionError(f"{words!r} is not in {place}, which says:\n{said[0]}") from None

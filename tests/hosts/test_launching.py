@@ -17,7 +17,7 @@ import pytest
 
 from coordinator.executors.remote import ask
 from tests.end_to_end.daemons import Daemons, lives, until
-from tests.hosts.launched import SCRIPT, at, ran
+from tests.hosts.launched import SCRIPT, at, ran, told_everywhere
 from tests.testbed.furniture import users
 from tests.testbed.host import Host
 from tests.testbed.hosts import Hosts
@@ -240,7 +240,8 @@ def test_each_way_to_fail_is_a_sentence_within_half_a_minute_and_stops_nobody(
     farm: Daemons, home: Path, hosts: Hosts, tmp_path: Path
 ) -> None:
     broken = fake_python(tmp_path / "broken", "exit 3\n")
-    with socket.create_server((hosts.gateway, 0)) as deaf:
+    banner = start_up_file(hosts[0], "farmer", ".bashrc", "yes Welcome")
+    with banner, socket.create_server((hosts.gateway, 0)) as deaf:
         deaf_port = deaf.getsockname()[1]
         lines = {
             "nowhere": ("", "the name nowhere is not known on this machine"),
@@ -257,6 +258,7 @@ def test_each_way_to_fail_is_a_sentence_within_half_a_minute_and_stops_nobody(
             "snakeless": (at(hosts[0], "python=/opt/none/python3"), "/opt/none/python3 is not there on snakeless"),
             "broken": (at(hosts[0], f"python={broken}"), "ended at once with exit status"),
             "beyond": (at(hosts[0], "proxyjump=nowhere2"), "the name nowhere2 is not known"),
+            "endless": (at(hosts[0], "user=farmer"), "the login shell of farmer on endless"),
             "odd": ("sshopts=-o StrictHostKeyChecking=no", "host keys are always checked"),
         }
         hosts[1].cut()
@@ -276,9 +278,7 @@ def test_each_way_to_fail_is_a_sentence_within_half_a_minute_and_stops_nobody(
         job = farm.document("status", "one")["job"]
         why = {one["what"]: one["why"] for one in farm.document("why", "one", f"--rc_url={url}")["reasons"]}
         for name in lines:
-            (about,) = farm.document("why", name, f"--rc_url={url}")["reasons"]
-            assert about["what"] == f"Host {name} cannot be used."
-            assert lines[name][1] in about["why"]
+            told_everywhere(farm, url, "one", name, lines[name][1], f"Host {name} cannot be used.")
     for name, (_, words) in lines.items():
         assert words in found[name], name
         assert "\n" not in found[name]
@@ -293,13 +293,19 @@ def test_a_script_that_a_host_does_not_see_is_named(farm: Daemons, home: Path, h
     hidden.mkdir(exist_ok=True)
     elsewhere = Daemons(hidden)
     elsewhere.script(text=SCRIPT)
-    url = farm.controller("node1 1.0\n")
+    url = farm.controller("node1 1.0\nnode2 1.0\n")
     try:
         elsewhere.job("two", url)
-        job = until(
-            lambda: (job := farm.document("status", str(hidden / "two"))["job"])["unreachable"] and job, "it is said"
-        )
-        assert job["unreachable"]["node1"].startswith(f"{hidden} is not there on node1: ")
+        words = f"{hidden} is not there on node1: start the job in a directory that all hosts see under the same path"
+        told_everywhere(elsewhere, url, "two", "node1", words, "Host node1 cannot be used.")
+        job = farm.document("status", str(hidden / "two"))["job"]
+        assert job["unreachable"]["node1"] == words
+        # A job that the hosts do see goes on, and people are told of both.
+        farm.touch("go")
+        farm.job("one", url, "--n=1000000")
+        until(lambda: set(ran(farm).values()) == {"node1", "node2"}, "the other job uses them")
+        told_everywhere(elsewhere, url, "two", "node1", words, "Host node1 is used: 1 processor on 1 slot.")
+        assert f"job 'two' cannot use it: {words}" in farm.coordinator("why", "node1", f"--rc_url={url}").stdout
         assert farm.coordinator("stop", str(hidden / "two")).returncode == 0
     finally:
         elsewhere.end()
@@ -308,10 +314,13 @@ def test_a_script_that_a_host_does_not_see_is_named(farm: Daemons, home: Path, h
 def test_a_full_disk_is_named(farm: Daemons, hosts: Hosts) -> None:
     hosts[2].run(["sh", "-c", "cat /dev/zero >/tmp/full 2>/dev/null; true"])
     try:
-        url = farm.controller("node3 1.0\n")
-        farm.job("filled", url)
-        job = until(lambda: (job := farm.document("status", "filled")["job"])["unreachable"] and job, "it is said")
-        assert "node3 cannot write logs in /tmp/coordinator-0: No space left on device" in job["unreachable"]["node3"]
+        url = farm.controller("node2 1.0\nnode3 1.0\n")
+        farm.touch("go")
+        farm.job("filled", url, "--n=1000000")
+        words = "node3 cannot write logs in /tmp/coordinator-0: No space left on device"
+        told_everywhere(farm, url, "filled", "node3", words, "Host node3 cannot be used.")
+        assert words in farm.document("status", "filled")["job"]["unreachable"]["node3"]
+        until(lambda: "node2" in ran(farm).values(), "the others go on")
         hosts[2].run(["rm", "/tmp/full"])
         assert farm.coordinator("stop", "filled").returncode == 0
     finally:
@@ -364,8 +373,22 @@ def test_an_agent_that_goes_in_the_middle_is_named_and_what_runs_goes_on(
     until(lambda: farm.document("status", "one")["job"]["processors"], "node1 works")
     gone.unlink()
     (farm.directory / "bigcheese.hosts").write_text("node1 1.0\nnode2 1.0\n")
-    job = until(lambda: (job := farm.document("status", "one")["job"])["unreachable"] and job, "it is said")
-    assert f"the ssh-agent at {gone} has no key or is gone" in job["unreachable"]["node2"]
+    words = f"with: the ssh-agent at {gone} has no key or is gone, and no key file; type `ssh-add`, or"
+    told_everywhere(farm, url, "one", "node2", words, "Host node2 cannot be used.")
+    assert words in farm.document("status", "one")["job"]["unreachable"]["node2"]
+    farm.touch("go")
+    assert farm.coordinator("wait", "one").returncode == 0
+
+
+def test_a_host_that_needs_a_key_where_there_is_no_agent_is_named_and_this_machine_goes_on(
+    farm: Daemons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK")
+    url = farm.controller("localhost 1.0\n")
+    farm.job("one", url, "--n=10")
+    (farm.directory / "bigcheese.hosts").write_text("localhost 1.0\nnode1 1.0\n")
+    words = "with: there is no ssh-agent, and no key file; type `eval $(ssh-agent)` and `ssh-add`, then"
+    told_everywhere(farm, url, "one", "node1", words, "Host node1 cannot be used.")
     farm.touch("go")
     assert farm.coordinator("wait", "one").returncode == 0
 

@@ -67,6 +67,9 @@ def test_an_unreachable_host_rests_at_once_and_people_can_end_its_rest() -> None
     health = HostHealth(base_s=10)
     health.unreachable("h", 0.0, "connection refused")
     assert set(health.all_resting(0.0)) == {"h"}
+    rest = health.unreachable("h", 1.0, "no route")
+    assert (rest.until, rest.reason, rest.times) == (10.0, "no route", 1), "the newest word for the same rest"
+    assert health.resting("h", 1.0) == rest
     health.clear("h")
     assert health.resting("h", 0.0) is None
     assert health.unreachable("h", 0.0, "connection refused").times == 1

@@ -65,6 +65,7 @@ PRODUCED = {
     "its processor ... on ... was not heard of for a lease": "test_a_late_report_is_counted_and_not_accepted",
     "its processor ... on ... ended with ...": "test_what_works_on_a_host_is_killed_and_its_task_is_begun_again_at_once",
     "its share beside the other jobs is less than one slot": "test_jobs_that_share_little",
+    "job ... cannot use it: ...": "test_a_script_that_a_host_does_not_see_is_named",
     "maxload leaves no whole slot": "test_a_farm_that_gives_nothing",
     "no host can be used (...)": "test_a_farm_that_gives_nothing",
     "other work on it leaves ... of ... slots (load ...)": "test_a_farm_whose_hosts_are_busy_with_other_work",
