@@ -24,8 +24,8 @@ from coordinator.run import Run
 
 log = logging.getLogger("coordinator.crew")
 
-#: seconds that a keeper may take from its start to its first beat, and be silent afterwards, before its host rests
-START_S = 30.0
+#: seconds that a keeper may take from its start to its first beat, before its host rests; people are told within 30
+START_S = 20.0
 #: seconds that a keeper which only looks stays: until the ResourceController has heard of load and memory, or where
 #: nobody can tell the memory
 TOLD_S, LOOK_S = 2.0, 10.0

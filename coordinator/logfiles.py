@@ -29,7 +29,7 @@ FOLLOW_EVERY_S = 0.5
 #: a log is read in pieces of this size, so that a huge one does not fill the memory
 PIECE_BYTES = 1 << 16
 #: seconds between two words of either side where nothing is appended, and until a silent side is taken for gone
-BEAT_S, SILENT_S = 5.0, 30.0
+BEAT_S, SILENT_S = 5.0, 20.0
 
 
 @dataclass(frozen=True, order=True)
