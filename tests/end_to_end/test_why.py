@@ -131,7 +131,13 @@ def test_jobs_that_share_little(farm: Daemons) -> None:
     farm.job("beside", url, "--immediate")
     says("its share beside the other jobs is less than one slot", "beside")
     m = monitor(url)
-    assert m.coordinators["beside"].set_max_clients(0) is True
+    beside = m.coordinators["beside"]
+    assert m.register_coordinator("beside", beside.url, "", 0.0, [], True, 0) is True
+    says("its priority is 0", "beside")
+    (farm.directory / "bigcheese.hosts").write_text("localhost 1.0\nnowhere.invalid 1.0\n")
+    says("Host nowhere.invalid cannot be used by this job. | the name nowhere.invalid is not known", "first")
+    says("Host nowhere.invalid cannot be reached. | the name nowhere.invalid is not known", "beside")
+    assert beside.set_max_clients(0) is True
     says("its ncpu_limit is 0", "beside")
 
 
@@ -209,6 +215,70 @@ def test_failures_and_those_that_are_tried_again(farm: Daemons) -> None:
     until(lambda: not look_at("bad").lives, "it ended")
     says("The job has ended: 2 tasks are done, 1 failed.", "bad")
     says("1 failure: ValueError", "bad")
+
+
+#: whoever worked on its one task is not ready to leave until there is a file "go"
+LINGERING = """\
+import os, time
+
+
+def client(server, **kwargs):
+    for task_id in server:
+        yield task_id
+    while not os.path.exists(os.path.join({directory!r}, "go")):
+        time.sleep(0.01)
+
+
+def serve(**kwargs):
+    yield 0
+
+
+if __name__ == "__main__":
+    import coordinator
+
+    coordinator.start_client_or_server(client, serve, {resources!r}, __file__)
+"""
+
+
+def test_a_job_that_has_nothing_more_to_hand_out(farm: Daemons) -> None:
+    url = farm.controller("localhost 1.0\n")
+    farm.script(name="lingering.py", text=LINGERING)
+    farm.job("done", url, script="lingering.py")
+    says("It does not get more processors. | it has no task to hand out just now", "done")
+    farm.touch("go")
+    says("The job has ended: all 1 tasks are done.", "done")
+
+
+#: each task fails in a way of its own, and the later ones several times
+FAILING = """\
+WAYS = [lambda: [][0], lambda: 1 / 0, lambda: int("x"), lambda: {{}}["x"], lambda: open("/none")]
+
+
+def client(server, **kwargs):
+    for task_id in server:
+        yield WAYS[task_id % 5]()
+
+
+def serve(**kwargs):
+    yield from [0, 1, 2, 3, 4, 7, 8, 9]
+
+
+if __name__ == "__main__":
+    import coordinator
+
+    coordinator.start_client_or_server(client, serve, {resources!r}, __file__)
+"""
+
+
+def test_the_largest_groups_of_failures_are_shown_and_the_others_counted(farm: Daemons) -> None:
+    url = farm.controller("localhost 1.0\n")
+    farm.script(name="failing.py", text=FAILING)
+    farm.job("bad", url, script="failing.py")
+    says("The job has ended: 0 tasks are done, 8 failed.", "bad")
+    shown = why("bad")
+    for kind in ("ValueError", "KeyError", "FileNotFoundError"):
+        assert f"2 failures: {kind}" in shown
+    assert "2 more kinds of failures. |  | coordinator errors bad" in shown
 
 
 def test_a_generator_that_breaks(farm: Daemons) -> None:
