@@ -29,6 +29,8 @@ START_S = 20.0
 #: seconds that a keeper which only looks stays: until the ResourceController has heard of load and memory, or where
 #: nobody can tell the memory
 TOLD_S, LOOK_S = 2.0, 10.0
+#: characters of what a script said when it could not be loaded, in a reason of one line
+SHOWN = 300
 
 
 @dataclass
@@ -300,8 +302,8 @@ class Crew:
         post.memory_available_bytes = message.get("memory_available_bytes")
         if post.memory_available_bytes is not None:
             post.leaves_at = min(post.leaves_at, now + TOLD_S)
-        if message.get("fault") and self.fault is None:
-            self.fault = str(message["fault"])
+        if message.get("fault"):
+            self._take_fault(post, str(message["fault"]), now)
         for number, pid, position, for_s, state, path in message["processors"]:
             if number not in post.numbers:
                 post.numbers.add(number)
@@ -323,10 +325,23 @@ class Crew:
             self._bury(post, "it ended before it was heard again")
             return
         post.waiting = answer
-        post.dismissed = post.looks and not post.numbers and now >= post.leaves_at
+        post.dismissed |= post.looks and not post.numbers and now >= post.leaves_at
         news = post.noted or post.passed_on or post.dismissed or self.ending or self.killing
         if news or tuple(sorted(post.numbers)) != post.told:
             self._answer(post)
+
+    def _take_fault(self, post: Post, fault: str, now: float) -> None:
+        """The script cannot be loaded there. Where others work, only this host is given up."""
+        others = self._run.host_trials.hosts(now) - {post.host} - self.unreachable.keys()
+        if not others:
+            self.fault = self.fault or fault
+        elif not post.dismissed:
+            post.dismissed = True
+            last = (fault.splitlines() or [""])[-1].strip()[-SHOWN:]
+            words = f"the script could not be loaded there: {last}; the keeper's log tells more"
+            log.warning("keeper failed host=%s reason=%s", post.host, words)
+            self.unreachable[post.host] = words
+            self.health.unreachable(post.host, now, words)
 
     def _take_kept(self, post: Post, text: str, now: float) -> None:
         """A report that lay in a file on the host. One that makes no sense is not asked for again."""

@@ -117,6 +117,17 @@ def test_a_host_where_no_processor_can_begin_is_named_and_the_others_go_on(farm:
     until(lambda: farm.document("status", "one")["job"]["done"] > 3, "the others go on")
 
 
+def test_a_host_where_the_script_cannot_be_loaded_is_named_and_the_others_go_on(farm: Daemons) -> None:
+    lacking = 'if os.uname().nodename == "node1":\n    import licence_of_the_lab\n\n\ndef client'
+    farm.script(text=AT_FAULT.replace("def client", lacking))
+    farm.touch("go")
+    url = farm.controller("node1 1.0\nnode2 1.0\n")
+    farm.job("one", url)
+    words = "the script could not be loaded there: ModuleNotFoundError: No module named 'licence_of_the_lab'"
+    told_everywhere(farm, url, "one", "node1", words, "Host node1 cannot be used.")
+    until(lambda: farm.document("status", "one")["job"]["done"] > 3, "the others go on")
+
+
 class Way:
     """A port of this machine that leads to another one, until the way is cut: then nobody hears anything."""
 

@@ -420,6 +420,29 @@ def test_the_first_fault_of_a_script_that_cannot_be_loaded_is_kept(job: Job) -> 
         assert yard.crew.fault == "SyntaxError"
 
 
+def test_a_host_where_the_script_cannot_be_loaded_is_given_up_while_others_work(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.grant(node1=1, node2=1)
+        bad, good = (yard.here(host).orders["keeper"] for host in ("node1", "node2"))
+        lost = [[0, 1000, "lost with its zygote (exit status 1)", -1, ""]]
+        fault = "the script could not be loaded (exit status 1): Traceback:\n  ...\nImportError: no licence\n"
+        (told,) = yard.beat(bad, "node1", fault=fault, exits=lost)
+        assert (told["end"], told["numbers"]) == (True, [])
+        assert yard.crew.fault is None
+        words = "the script could not be loaded there: ImportError: no licence; the keeper's log tells more"
+        assert yard.crew.cut_off(job.clock()) == {"node1": words}
+        yard.beat(bad, "node1", fault=fault, leaving=True)
+        assert yard.crew.counted() == {"node2": 1}
+        yard.crew.heed({"node2": 1}, {host: {"maxload": 9.0} for host in ("node1", "node2")}, 1)
+        yard.step()
+        job.clock.passes(FIRST_REST_S)
+        yard.step()
+        assert executor.claim("node1").orders["numbers"] == [], "it is tried again"
+        yard.beat(good, "node2", fault=fault)
+        assert yard.crew.fault == fault, "nobody else is left"
+
+
 def test_a_beat_of_another_run_is_refused(job: Job) -> None:
     yard = Yard(job, FakeExecutor())
     with pytest.raises(UnknownRun, match="belongs to run yesterday"):

@@ -97,6 +97,7 @@ PRODUCED = {
     "the process that logs in over SSH ended before it had answered": "test_a_launcher_that_is_killed_is_named",
     "the process that was logging in to ... ended (...)": "test_a_launch_whose_launcher_was_killed_has_failed",
     "the server generator failed after ... IDs: ...": "test_a_generator_that_breaks",
+    "the script could not be loaded there: ...; the keeper's log tells more": "test_a_host_where_the_script_cannot_be_loaded_is_named_and_the_others_go_on",
     "there are no hosts: the hosts file is empty": "test_a_farm_that_gives_nothing",
     "there is no key to log in to ... with: ..., and no key file...": "test_a_key_file_does_without_an_agent",
     "throttle ... leaves no whole slot": "test_a_farm_that_gives_nothing",
