@@ -264,7 +264,10 @@ class Crew:
             log.warning("keeper ended host=%s %s processors=%s", post.host, how, sorted(post.numbers))
             self._executor.sweep(self._pids(post))
         if not post.here and not self.ending:
-            self.health.failed(post.host, post.heard, 0.0, f"its keeper ended at once with {how}")
+            words = f"its keeper ended at once with {how}"
+            if self.health.failed(post.host, post.heard, 0.0, words) is not None:
+                log.warning("keeper failed host=%s reason=%s", post.host, words)
+                self.unreachable[post.host] = words
         self._drop(post, f"lost with its keeper ({how})")
 
     def _drop(self, post: Post, how: str) -> None:

@@ -18,6 +18,7 @@ from coordinator.commands import ask_farm
 from coordinator.standing import look_at
 from coordinator.wire.client import split_url
 from tests.end_to_end.daemons import Daemons, end_process, until
+from tests.smalldisk import SmallDisk
 
 pytestmark = pytest.mark.e2e
 
@@ -299,6 +300,28 @@ def test_processors_that_cannot_begin(farm: Daemons) -> None:
     farm.job("dying", url, script="dying.py")
     says("3 processors left one after another without one task done between them: processor ", "dying")
     assert "on localhost ended with exit status 3 outside any task; see its log" in why("dying")
+
+
+def test_this_machine_is_named_when_its_disk_is_full_and_no_keeper_can_begin(
+    farm: Daemons, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A thread: what has one is not forked, and its keeper begins as on any host.
+    thread = "import threading\n\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    farm.script(name="threaded.py", text=thread + HALTING)
+    url = farm.controller("localhost 1.0\n")
+    small_disk.fill()
+    with monkeypatch.context() as context:
+        context.setenv("TMPDIR", str(small_disk.path))
+        farm.job("one", url, script="threaded.py")
+    words = "its keeper ended at once with exit status 1: localhost cannot write logs in "
+    says(f"Host localhost cannot be used by this job. | {words}", "one")
+    says_of_host(f"Host localhost cannot be used. | {words}", "localhost", url)
+    assert words in farm.log("one")
+    assert words in str(monitor(url).hosts[0].row())
+    small_disk.make_room()
+    monitor(url).retry_unused_hosts()
+    farm.touch("gen.0", "gen.1", "gen.2")
+    says("The job has ended: all 3 tasks are done.", "one")
 
 
 def test_a_coordinator_that_is_silent_is_said_to_be_lost(farm: Daemons) -> None:

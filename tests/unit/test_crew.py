@@ -479,6 +479,7 @@ def test_a_keeper_that_ends_before_its_first_word_rests_its_host_at_the_third_ti
         rest = yard.crew.health.resting("node1", job.clock())
         assert rest is not None
         assert rest.reason == "its keeper ended at once with exit status 1"
+        assert yard.crew.cut_off(job.clock()) == {"node1": rest.reason}
 
 
 def test_a_keeper_on_another_machine_that_is_silent_for_a_lease_is_given_up(job: Job) -> None:

@@ -68,6 +68,7 @@ PRODUCED = {
     "every host is busy with other work (its load is over maxload); it starts when that falls": "test_a_farm_whose_hosts_are_busy_with_other_work",
     "it has no task to hand out just now": "test_a_job_that_has_nothing_more_to_hand_out",
     "its Coordinator is silent; it leaves the queue if it stays so": "test_a_coordinator_that_is_silent_is_said_to_be_lost",
+    "its keeper ended at once with ...": "test_this_machine_is_named_when_its_disk_is_full_and_no_keeper_can_begin",
     "its keeper was started ... s ago and has not been heard of": "test_who_falls_silent_is_named_in_the_end",
     "its maxload is 0: it is not to be used": "test_a_farm_that_gives_nothing",
     "its ncpu_limit is 0": "test_jobs_that_share_little",
