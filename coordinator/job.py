@@ -122,7 +122,7 @@ class Job:
             return "; ".join(f"{host}: {why}" for host, why in self.crew.unreachable.items())
         if rests := self.crew.health.all_resting(self.now()):
             return "; ".join(f"{host} rests: {rest.reason}" for host, rest in rests.items())
-        return None if self.crew.slots else "the ResourceController has no free slot for this job"
+        return None
 
 
 def rules_by_name(resources: Iterable[str] | dict[str, Any]) -> dict[str, Any]:

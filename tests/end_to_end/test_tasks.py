@@ -292,7 +292,7 @@ def test_a_task_over_its_time_limit_is_ended_with_all_that_it_started_and_the_ot
     assert ended.done == [0, 1, 3, 4, 5]
     [failure] = ended.failures
     assert (failure.id, failure.kind) == (2, "TaskTimeLimit")
-    assert "time limit" in failure.message
+    assert failure.message == "it ran longer than the time limit of one task"
 
 
 def test_a_failed_task_is_tried_again_at_growing_intervals(farm: Farm) -> None:

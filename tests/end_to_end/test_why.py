@@ -17,7 +17,7 @@ from coordinator import reasons
 from coordinator.commands import ask_farm
 from coordinator.standing import look_at
 from coordinator.wire.client import split_url
-from tests.end_to_end.daemons import Daemons, end_process, until
+from tests.end_to_end.daemons import CALM, Daemons, end_process, until
 from tests.smalldisk import SmallDisk
 
 pytestmark = pytest.mark.e2e
@@ -216,6 +216,8 @@ def test_failures_and_those_that_are_tried_again(farm: Daemons) -> None:
     until(lambda: not look_at("bad").lives, "it ended")
     says("The job has ended: 2 tasks are done, 1 failed.", "bad")
     says("1 failure: ValueError", "bad")
+    assert farm.coordinator("redo", "bad", "--failed").returncode == 0
+    says("The job was stopped; 2 tasks are done, 0 failed. | 1 of its tasks are to be done again", "bad")
 
 
 #: whoever worked on its one task is not ready to leave until there is a file "go"
@@ -376,3 +378,7 @@ def test_a_controller_that_is_another_or_gone(farm: Daemons) -> None:
     end_process(farm.started[0], signal.SIGKILL)
     says("The job has the processors that it has and gets no more. | No ResourceController answers at ", "one")
     says("The job has no processors and gets none. | No ResourceController answers at ", "two")
+    farm.controller_again(f"--port={split_url(url)[1]}", CALM)
+    words = "the ResourceController has just come back and hears first what other jobs have"
+    says(f"The job waits in the queue, at position 1 of 1. | {words}", "two")
+    says("The job waits in the queue, at position 1 of 1. | queued behind 'one'", "two")

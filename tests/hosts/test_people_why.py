@@ -17,7 +17,7 @@ import pytest
 
 from coordinator import RCMonitor, paths
 from coordinator.wire.client import split_url
-from tests.end_to_end.daemons import Daemons, until
+from tests.end_to_end.daemons import HANG_S, Daemons, until
 from tests.hosts.launched import told_everywhere
 from tests.hosts.test_people_logs import Following
 from tests.testbed.host import Host
@@ -126,6 +126,18 @@ def test_a_host_where_the_script_cannot_be_loaded_is_named_and_the_others_go_on(
     words = "the script could not be loaded there: ModuleNotFoundError: No module named 'licence_of_the_lab'"
     told_everywhere(farm, url, "one", "node1", words, "Host node1 cannot be used.")
     until(lambda: farm.document("status", "one")["job"]["done"] > 3, "the others go on")
+
+
+def test_a_job_of_another_host_that_cannot_be_asked_from_here_is_looked_for_there(farm: Daemons, hosts: Hosts) -> None:
+    words = [sys.executable, "script.py", "one", "--local=1", "--n=1"]
+    with hosts[0].start(words, cwd=farm.directory) as process:  # it serves at the host's own 127.0.0.1
+        until(lambda: (farm.directory / "loaded").exists() and (farm.directory / "one.run").exists(), "it runs")
+        shown = farm.coordinator("why", "one").stdout.splitlines()
+        assert shown[0] == "The job's Coordinator does not answer."
+        assert shown[1].startswith("    why:  it was started on node1, and ")
+        assert shown[2] == "    next: look at it on node1, where it was started"
+        farm.touch("go")
+        assert process.wait(HANG_S) == 0
 
 
 class Way:

@@ -20,7 +20,7 @@ LAUNCHING += ["executors/sshkeys.py", "executors/sshconfig.py"]
 
 
 #: where jobs stop and hosts are given up
-STANDING_UNDER = ["crew.py", "hosttrials.py", "run.py", "farmview.py"]
+STANDING_UNDER = ["crew.py", "hosttrials.py", "run.py", "farmview.py", "keeper.py", "core/farm.py"]
 #: what has fewer words is part of another sentence, and so is this one
 WORDS, AFTERTHOUGHT = 3, ".... Try `ssh ...` by hand."
 
@@ -34,6 +34,14 @@ def template(node: ast.expr) -> Iterator[str]:
     elif isinstance(node, ast.IfExp):
         yield from template(node.body)
         yield from template(node.orelse)
+    elif isinstance(node, ast.BoolOp):
+        for part in node.values:
+            yield from template(part)
+    elif isinstance(node, ast.Tuple):
+        for part in node.elts:
+            yield from template(part)
+    elif isinstance(node, ast.DictComp):
+        yield from template(node.value)
     elif isinstance(node, ast.BinOp):
         for left in template(node.left):
             for right in template(node.right):
@@ -77,9 +85,9 @@ def assigned(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Assign):
             names = {ast.unparse(target).rpartition(".")[2].strip("()") for target in node.targets}
-            if names & {"words", "reason", "stopping"}:
+            if names & {"words", "reason", "stopping", "_fault"}:
                 yield from template(node.value)
-        elif isinstance(node, ast.Call) and name_of(node) == "_not_started":
+        elif isinstance(node, ast.Call) and name_of(node) in ("_not_started", "_journal_deaths"):
             for argument in node.args:
                 yield from template(argument)
 
@@ -97,6 +105,10 @@ def said() -> set[str]:
     for file in LAUNCHING:
         found.update(launch_failures(PACKAGE / file))
     found.update(returned(PACKAGE / "executors/sshkeys.py", "no_key_words"))
+    found.update(returned(PACKAGE / "core/rules.py", "resting"))
+    found.update(returned(PACKAGE / "job.py", "_why_nobody"))
+    for function in ("_state", "_process"):
+        found.update(returned(PACKAGE / "standing.py", function))
     for file in STANDING_UNDER:
         found.update(assigned(PACKAGE / file))
     return {plain(text) for text in found} - {""}
