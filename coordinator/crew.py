@@ -292,9 +292,8 @@ class Crew:
             self._answer(post)
         if message.get("leaving"):
             answer({"numbers": [], "noted": []})
-            if post.started is not None and post.started.pidfd < 0 and not post.here:
-                self._not_started(post, "its keeper ended before its first beat")
-            elif post.started is None or post.started.pidfd < 0:
+            # Of one that was never here whoever started it tells how it ended.
+            if post.started is None or (post.started.pidfd < 0 and post.here):
                 self._drop(post, "left with its keeper")
             return
         if not post.here:

@@ -274,15 +274,16 @@ def test_a_keeper_that_was_started_and_never_heard_of_is_given_up(job: Job) -> N
         assert "has not been heard of" in yard.crew.unreachable["node1"]
 
 
-def test_a_keeper_that_is_said_to_be_dead_before_its_first_beat_has_failed_to_start(job: Job) -> None:
-    with FakeExecutor() as executor:
+def test_of_a_keeper_that_is_dead_before_its_first_beat_whoever_started_it_says_why(job: Job) -> None:
+    with FakeExecutor(under_way=True) as executor:
         yard = Yard(job, executor)
         yard.grant(node1=1)
-        keeper = executor.claim("node1").orders["keeper"]
-        assert yard.beat(keeper, "node1", leaving=True) == [{"numbers": [], "noted": []}]
-        assert yard.crew.unreachable == {"node1": "its keeper ended before its first beat"}
-        assert yard.crew.empty
+        keeper = executor.claim("node1")
+        assert yard.beat(keeper.orders["keeper"], "node1", leaving=True) == [{"numbers": [], "noted": []}]
         yard.step()
+        assert not yard.crew.empty, "no other is started meanwhile"
+        keeper.fail("the keeper on node1 ended before it had begun (signal 9 (SIGKILL)): see its log")
+        assert "SIGKILL" in yard.crew.unreachable["node1"]
         job.clock.passes(FIRST_REST_S)
         yard.step()
         assert yard.here("node1").orders["numbers"] == [1]
