@@ -28,7 +28,7 @@ runs = $(shell $(1) -c 'print("yes")' 2>/dev/null)
 help:
 	@echo 'make demo      a real computation on the cores of this machine, in the directory demo/'
 	@echo 'make test      lint, types, layers and all tests; SYSTEM=0 installs no system packages'
-	@echo 'make test-hosts  the tests on real sshd hosts in network namespaces (root)'
+	@echo 'make test-hosts  of these only the tests on real sshd hosts in network namespaces (root)'
 	@echo 'make soak      the table of faults on such hosts ten times, with 200 random schedules; about an hour; or ROUNDS=1'
 	@echo 'make quick     lint, types, layers and the fast tests, in less than 30 s'
 	@echo 'make test-all  the fast tests under each of Python $(VERSIONS) that is here'
@@ -71,7 +71,7 @@ demo: $(VENV)/.installed
 		$(PY) ../examples/census.py $(NAME) --local
 
 test: $(VENV)/.dev system lint types layers
-	@$(PY) -m pytest -q -n $(WORKERS) tests --ignore=tests/hosts
+	@$(PY) -m pytest -q -n $(WORKERS) tests
 
 test-hosts: $(VENV)/.dev system
 	@$(PY) -m pytest -q -n $(WORKERS) tests/hosts
