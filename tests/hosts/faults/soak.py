@@ -61,14 +61,19 @@ def play(seed: int, file: Path, words: str) -> tuple[int, list[str], int]:
         watch = threading.Timer(ROUND_S, os.killpg, (process.pid, signal.SIGTERM))
         watch.start()
         assert process.stdout is not None
-        for line in process.stdout:
-            log.write(line)
-            passed += " PASSED " in line
-            if line.startswith(("FAILED ", "ERROR ")):
-                failed.append(line.strip())
-            elif sys.stdout.isatty() and line.startswith("[gw"):
-                print(f"\r{words}: {passed} passed", end="", flush=True)
-        watch.cancel()
+        try:
+            for line in process.stdout:
+                log.write(line)
+                passed += " PASSED " in line
+                if line.startswith(("FAILED ", "ERROR ")):
+                    failed.append(line.strip())
+                elif sys.stdout.isatty() and line.startswith("[gw"):
+                    print(f"\r{words}: {passed} passed", end="", flush=True)
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGINT)  # it takes the hosts away, for which it needs a moment
+            raise
+        finally:
+            watch.cancel()
         if sys.stdout.isatty():
             print("\r\033[K", end="")
         return process.wait(), failed, passed
