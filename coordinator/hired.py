@@ -11,6 +11,8 @@ from coordinator.core.exchange import Answer, Request
 
 #: how a processor departs that may come back: its keeper was given up
 NOT_HEARD_OF = "not heard of any more"
+#: how one departs that died with its zygote, as its guard says
+WITH_ZYGOTE = "lost with its zygote"
 
 
 @dataclass(slots=True)

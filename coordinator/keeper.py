@@ -30,6 +30,7 @@ from coordinator import arrival, kept, load, logfiles, paths, procs
 from coordinator.core.exchange import text_of
 from coordinator.errors import CoordinatorError, PeerLost, UnknownRun
 from coordinator.hand import now
+from coordinator.hired import WITH_ZYGOTE
 from coordinator.sweeper import Sweeper, sweep
 from coordinator.wire.client import Connection
 from coordinator.zygote import ROLE, Work, Zygote, new_board, open_board
@@ -323,7 +324,7 @@ class Guard:
         for charge in list(self._charges.values()):
             if charge.pid:
                 procs.kill_session(charge.pid)
-            self._ended(charge.number, f"lost with its zygote ({how})")
+            self._ended(charge.number, f"{WITH_ZYGOTE} ({how})")
         self._next_beat = 0.0
         if not self._loaded:
             # A script that cannot be loaded ends by itself. A signal comes from anywhere, but not each time.

@@ -18,7 +18,7 @@ from coordinator.core.ledger import Ledger, Policy, Verdict
 from coordinator.core.records import Kind
 from coordinator.core.replay import Recovered
 from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
-from coordinator.hired import NOT_HEARD_OF, Hired
+from coordinator.hired import NOT_HEARD_OF, WITH_ZYGOTE, Hired
 from coordinator.hosttrials import HostTrials
 from coordinator.journal import Journal
 
@@ -26,6 +26,9 @@ log = logging.getLogger("coordinator.run")
 
 #: processor numbers are reserved in the journal so many at a time
 NUMBERS_STRIDE = 64
+#: executions of a task that may end with their zygote before that counts as a death of their processor in the task.
+#: Which of all that ran there killed it, if any did, nobody knows; the one that does so meets it each time
+EXCUSED = 3
 
 
 class Run:
@@ -161,11 +164,12 @@ class Run:
                     )
                     self._tally(hired, verdict)
         else:
-            if position is None or cause:
+            excused = self._excused(how, position, cause)
+            if excused:
                 words = f"its processor {number} on {hired.host} was lost: {cause or how}"
-                self._interrupted(hired, words, now)
+                self._interrupted(hired, words, position, now)
             died_in = next((lease.number for lease in held if position is not None and position in lease.open), 0)
-            _, verdict = self.ledger.lost(number, position if not cause else None, now, hired.host)
+            _, verdict = self.ledger.lost(number, None if excused else position, now, hired.host)
             if verdict.failed:
                 tries = self.ledger.policy.deaths
                 words = f"its processor {number} on {hired.host} ended with {how}"
@@ -390,9 +394,16 @@ class Run:
             error = {"kind": kind, "message": words, "traceback": words + "\n"}
             self._journal_failure(lease, hired, position, attempt, final, error, died=kind == "ProcessorDied")
 
-    def _interrupted(self, hired: Hired, words: str, now: float) -> None:
-        """What it worked on, as far as is known, is begun again, and that is another attempt."""
-        position, _ = self.current(hired, now)
+    def _excused(self, how: str, position: int | None, cause: str) -> bool:
+        """Is the end of a processor nothing that the task at ``position`` did?"""
+        if position is None or cause:
+            return True
+        return how.startswith(WITH_ZYGOTE) and self.ledger.interruptions(position) < EXCUSED
+
+    def _interrupted(self, hired: Hired, words: str, position: int | None, now: float) -> None:
+        """What it worked on (at ``position``, else as far as is known) is begun again, and that is another attempt."""
+        if position is None:
+            position, _ = self.current(hired, now)
         for lease in self.ledger.held_by(hired.number):
             if position in lease.open:
                 self._journal_interruption(hired, lease.number, position, words)

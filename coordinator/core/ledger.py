@@ -128,6 +128,10 @@ class Ledger:
         earlier = (self._attempts, self._deaths, self._interrupted)
         return 1 + sum(table.get(position, 0) for table in earlier)
 
+    def interruptions(self, position: int) -> int:
+        """How many executions of the task ended with nobody to blame."""
+        return self._interrupted.get(position, 0)
+
     def held_by(self, holder: int) -> list[Lease]:
         return list(self._by_holder.get(holder, {}).values())
 

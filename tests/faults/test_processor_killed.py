@@ -48,6 +48,14 @@ def test_killed_at_random_moments_its_tasks_go_to_others_at_once(farm: Farm) -> 
     assert all(any(one.pid in killed for one in executions if one.task == task) for task in again)
 
 
+def test_a_task_that_kills_the_zygote_each_time_is_given_up_and_it_alone(farm: Farm) -> None:
+    farm.script("if task == 7:\n    os.kill(os.getppid(), 9)\n    wait_for('never')", "yield from range(20)")
+    assert farm.run() == 1
+    farm.assert_all_is_well(range(20), failed=[7])
+    kinds = [failure.kind for failure in farm.failures() if failure.id == 7]
+    assert kinds == ["Interrupted"] * 3 + ["ProcessorDied"] * 3
+
+
 def test_a_task_that_kills_every_processor_that_tries_it_is_given_up_after_three(farm: Farm) -> None:
     farm.script("if task == 7:\n    os.kill(os.getpid(), 9)", "yield from range(20)")
     assert farm.run() == 1

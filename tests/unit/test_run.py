@@ -12,9 +12,9 @@ from coordinator.core.exchange import LeaseReport, Request
 from coordinator.core.leases import CLASSIC_TERM_S, LIFE_STRIDE
 from coordinator.core.records import Kind
 from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
-from coordinator.hired import NOT_HEARD_OF
+from coordinator.hired import NOT_HEARD_OF, WITH_ZYGOTE
 from coordinator.hosttrials import LEAVES
-from coordinator.run import NUMBERS_STRIDE
+from coordinator.run import EXCUSED, NUMBERS_STRIDE
 from tests.unit.jobs import Job
 
 ERROR = {"kind": "ValueError", "message": "no", "traceback": "Traceback: no", "where": "job.py:3 in f", "at": 7.0}
@@ -235,6 +235,31 @@ def test_a_task_that_kills_its_processors_is_given_up_with_the_reason(tmp_path: 
     assert last["message"] == (
         "its processor 1 on host1 ended with signal 9 (SIGKILL), the last of 2: the task is given up"
     )
+
+
+def test_the_end_of_a_zygote_is_blamed_on_no_task_unless_it_happens_to_it_again_and_again(job: Job) -> None:
+    job.read("a", "b")
+    how = f"{WITH_ZYGOTE} (signal 9 (SIGKILL))"
+    for number in range(EXCUSED + 3):
+        assert job.run.ledger.failed == 0
+        job.block(number, size=2)
+        job.run.depart(number, how, 0, job.clock())
+        job.clock.passes(job.policy.elsewhere_s)
+    kinds = [header["kind"] for header, _ in job.of(Kind.FAILED)]
+    assert kinds == ["Interrupted"] * EXCUSED + ["ProcessorDied"] * 3
+    assert interrupted(job)[0] == (0, 1, f"its processor 0 on host0 was lost: {how}")
+    assert (job.run.ledger.failed, job.run.ledger.todo.total()) == (1, 1), "the other one was never begun"
+    assert job.run.ledger.attempt(1) == 1
+
+
+def test_a_processor_that_ends_between_two_tasks_interrupts_none_of_them(job: Job) -> None:
+    job.read("a", "b")
+    first = job.block(0)
+    job.block(0, [first.lease])
+    job.says(0, [first.lease, first.lease + 1], reports=[LeaseReport(first.lease, [0, 1])])
+    job.run.depart(0, f"{WITH_ZYGOTE} (signal 9 (SIGKILL))", 0, job.clock())
+    assert job.of(Kind.FAILED) == []
+    assert (job.run.ledger.attempt(1), job.run.ledger.todo.total()) == (1, 1)
 
 
 def test_where_processors_died_with_a_task_is_known_after_a_restart(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ def test_what_works_on_a_host_is_killed_and_its_task_is_begun_again_at_once(farm
     [failure] = farm.failures()
     told = (failure.id, failure.attempt, failure.host, failure.pid, failure.final)
     assert told == (cut_off.task, 1, "node1", cut_off.pid, False)
-    said = f"was lost: {WORDS[who]}" if who == "guard" else f"ended with {WORDS[who]}"
+    said = f"ended with {WORDS[who]}" if who == "processor" else f"was lost: {WORDS[who]}"
     # The end of a keeper is nothing that a task did.
     assert (failure.kind, failure.message) == (
-        "Interrupted" if who == "guard" else "ProcessorDied",
+        "ProcessorDied" if who == "processor" else "Interrupted",
         f"its processor {number} on node1 {said}",
     )
     assert again.attempt == 2
