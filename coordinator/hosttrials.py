@@ -11,13 +11,9 @@ from collections.abc import Callable, Mapping
 
 from coordinator.core.ledger import Ledger, Verdict
 from coordinator.core.records import Kind
-from coordinator.core.trials import IN_A_ROW, SHOWN_S, Judgement, Trials
+from coordinator.core.trials import IN_A_ROW, LEAVES, SHOWN_S, Judgement, Trials
 from coordinator.hired import Hired
 from coordinator.journal import Journal
-
-#: processors that may leave one after another with too many errors, or unable to start, without one success between
-#: them, before the job stops
-LEAVES = 3
 
 
 class HostTrials:
@@ -26,6 +22,8 @@ class HostTrials:
     def __init__(self, journal: Journal, ledger: Ledger, hired: Mapping[int, Hired]) -> None:
         self._journal, self._ledger, self._hired = journal, ledger, hired
         self._trials = Trials()
+        #: as LEAVES, unless the job says otherwise (max_initialization_errors)
+        self.leaves = LEAVES
         #: told of a host that shall rest, since nothing works there, and why; and of each on which a task was done
         self.rests: Callable[[str, str], None] = lambda *_: None
         self.works: Callable[[str], None] = lambda _: None
@@ -72,11 +70,18 @@ class HostTrials:
         self._leaves[host] += 1
         self._in_a_row += 1
         others = self.hosts(now) - {host}
-        if self._in_a_row >= LEAVES and others <= self._leaves.keys():
-            reason = f"{self._in_a_row} processors left one after another without one task done between them: {words}"
+        if self._in_a_row >= self.leaves and others <= self._leaves.keys():
+            if self._in_a_row == 1:
+                reason = f"the first processor left without one task done: {words}"
+            else:
+                reason = (
+                    f"{self._in_a_row} processors left one after another without one task done between them: {words}"
+                )
             return reason
-        if self._leaves[host] >= LEAVES:
-            reason = f"{self._leaves.pop(host)} processors left it without one task done there: {words}"
+        if self._leaves[host] >= self.leaves:
+            times = self._leaves.pop(host)
+            who = "a processor" if times == 1 else f"{times} processors"
+            reason = f"{who} left it without one task done there: {words}"
             self.rests(host, reason)
         return None
 

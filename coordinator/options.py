@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.core.leases import GRACE_S, TERM_S
+from coordinator.core.trials import LEAVES
 from coordinator.errors import BadOption
 
 
@@ -46,6 +47,13 @@ def count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise ValueError("0 or more expected")
+    return value
+
+
+def at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("1 or more expected")
     return value
 
 
@@ -101,6 +109,14 @@ OURS: tuple[Option, ...] = (
     Option("demand_ncpu", count, 0, "exactly so many processors, 0 for a share", metavar="N"),
     Option("ncpu_limit", count, 999999, "never more than so many processors", metavar="N"),
     Option("max_errors_in_a_row", count, 10, "a processor leaves after so many failed tasks in a row", metavar="N"),
+    Option(
+        "max_initialization_errors",
+        at_least_one,
+        LEAVES,
+        "a host rests when so many processors have left it, unable to begin or with too many errors, without one task "
+        "done there; after so many on all hosts the job stops",
+        metavar="N",
+    ),
     Option("retries", count, 0, "try a failed task so many times more, at growing intervals", metavar="N"),
     Option("time_limit", positive, None, "end a task that runs longer, in seconds", metavar="SECONDS"),
     Option(

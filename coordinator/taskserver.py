@@ -24,10 +24,12 @@ from coordinator.addresses import Address, known_address
 from coordinator.core.leases import GRACE_S, TERM_S
 from coordinator.core.ledger import Policy
 from coordinator.core.records import Kind
+from coordinator.core.trials import LEAVES
 from coordinator.crew import Crew
 from coordinator.door import INSECURE, Door
 from coordinator.embedded import link_of
 from coordinator.ending import Ending
+from coordinator.errors import BadOption
 from coordinator.executors.choice import AnyExecutor
 from coordinator.feed import Feed
 from coordinator.feeder import fork_feeder
@@ -57,8 +59,10 @@ class Coordinator:
     ``it``: an iterable of task IDs, or a function that makes one (called in the feeder's process); ``resources``: names
     of resources that the job needs, or ``{name: (path, command)}``. ``local``: None for a job under the
     ResourceController at ``rc_url``, else the number of processors on this machine, 0 for one per core. Seconds:
-    ``lease``, ``grace``, ``time_limit``. ``no_tls``: speak plain HTTP to other machines too; ``insecure``: and ask
-    nobody for a token. Other keyword arguments are the user's options. ``on_tick(job)`` is called four times a second.
+    ``lease``, ``grace``, ``time_limit``. ``max_initialization_errors``: so many processors may leave a host, unable to
+    begin or with too many errors, before it rests, and the job before it stops. ``no_tls``: speak plain HTTP to other
+    machines too; ``insecure``: and ask nobody for a token. Other keyword arguments are the user's options.
+    ``on_tick(job)`` is called four times a second.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class Coordinator:
         immediate: bool = False,
         ncpu_limit: int = 999999,
         demand_ncpu: int = 0,
-        max_initialization_errors: int = 3,
+        max_initialization_errors: int = LEAVES,
         *,
         work: Work | None = None,
         local: int | None = None,
@@ -92,6 +96,8 @@ class Coordinator:
         self.job = Job(name, script, directory, rules_by_name(resources), errlog)
         self.job.rc_url = rc_url
         self._claims = Claims(priority, immediate, demand_ncpu, ncpu_limit)
+        if max_initialization_errors < 1:
+            raise BadOption(f"max_initialization_errors={max_initialization_errors}: 1 or more expected")
         self.max_initialization_errors = max_initialization_errors
         self.user_options = kwargs
         self.on_tick: Callable[[Job], None] = lambda _: None
@@ -160,6 +166,7 @@ class Coordinator:
         job.life = recovered.life + 1
         self._token = left["token"] if left is not None else paths.new_token()
         job.run = Run(job.journal, recovered, job.run_id, self._policy, time.time, self._lease_s)
+        job.run.host_trials.leaves = self.max_initialization_errors
         self._door.open(lambda calls: self._turns.take(calls), self._token, left["port"] if left is not None else None)
         job.url = self._door.url
         host = "localhost" if rc is None else socket.gethostname()

@@ -17,6 +17,9 @@ IN_A_ROW = 5
 #: a failure at once, with what its report takes to arrive (it waits for no other task, but for the link and for a busy
 #: machine), is here before its task is so old; a task that is older did not fail at once
 SHOWN_S = 1.0
+#: processors that may leave a host one after another with too many errors, or unable to start, without one task done
+#: there, before it rests; and so many in all, before the job stops
+LEAVES = 3
 #: positions whose failures were put down to a host are remembered up to so many
 MOST_EXCUSED = 100_000
 

@@ -234,6 +234,26 @@ def test_a_processor_leaves_after_errors_in_a_row_and_the_job_stops_after_three_
     assert len(list(ended.path(".logs").glob("JOB_[0-9]*.log"))) == 3
 
 
+def test_how_many_processors_may_leave_before_the_job_stops_is_an_option(farm: Farm) -> None:
+    farm.script(
+        """
+        def server():
+            yield from range(100)
+
+        def client(server):
+            raise OSError("no database here")
+            yield 0
+        """
+    )
+    ended = farm.run("--max_initialization_errors=1", local=1)
+    assert ended.status == 1, ended.said
+    assert "the first processor left without one task done: OSError: no database here" in ended.err
+    assert len(list(ended.path(".logs").glob("JOB_[0-9]*.log"))) == 1
+    refused = farm.run("--max_initialization_errors=0", local=1)
+    assert refused.status == 2, refused.said
+    assert "--max_initialization_errors=0: 1 or more expected" in refused.err
+
+
 def test_one_success_between_errors_keeps_the_job_going(farm: Farm) -> None:
     farm.script(
         """

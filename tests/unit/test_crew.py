@@ -11,9 +11,9 @@ import pytest
 
 from coordinator.core.health import FAST_FAILURES, FIRST_REST_S
 from coordinator.core.records import Kind
+from coordinator.core.trials import LEAVES
 from coordinator.crew import START_S, TOLD_S, Crew
 from coordinator.errors import UnknownRun
-from coordinator.hosttrials import LEAVES
 from coordinator.testing import FakeExecutor, FakeKeeper
 from tests.unit.jobs import Job
 

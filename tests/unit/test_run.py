@@ -11,9 +11,9 @@ from coordinator.core import blocks, exchange, ids
 from coordinator.core.exchange import LeaseReport, Request
 from coordinator.core.leases import CLASSIC_TERM_S, LIFE_STRIDE
 from coordinator.core.records import Kind
+from coordinator.core.trials import LEAVES
 from coordinator.errors import BadParameters, BadRequest, UnknownProcessor, UnknownRun
 from coordinator.hired import NOT_HEARD_OF, WITH_ZYGOTE
-from coordinator.hosttrials import LEAVES
 from coordinator.run import EXCUSED, NUMBERS_STRIDE
 from tests.unit.jobs import Job
 

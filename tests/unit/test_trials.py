@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.core import exchange
 from coordinator.core.exchange import LeaseReport
 from coordinator.core.records import Kind
-from coordinator.core.trials import AT_ONCE_S, IN_A_ROW, SHOWN_S, Judgement, Trials
-from coordinator.hosttrials import LEAVES
+from coordinator.core.trials import AT_ONCE_S, IN_A_ROW, LEAVES, SHOWN_S, Judgement, Trials
 from tests.unit.jobs import Job
 
 
@@ -231,3 +231,23 @@ def test_a_host_where_no_processor_can_begin_rests_while_others_work(tmp_path: P
     assert job.run.stopping == (
         "4 processors left one after another without one task done between them: OSError: no disk"
     )
+
+
+@pytest.mark.parametrize("most", [1, 5])
+def test_how_many_may_leave_without_a_task_done_is_the_jobs_to_say(tmp_path: Path, most: int) -> None:
+    job = Job(tmp_path)
+    job.run.host_trials.leaves = most
+    rests: list[str] = []
+    job.run.host_trials.rests = lambda host, words: rests.append(words)
+    job.read("a", "b")
+    job.hosts = {**dict.fromkeys(range(most), "bad"), 9: "good"}
+    assert job.says(9, want=True, idle=True) is not None
+    for number in range(most):
+        assert rests == []
+        job.says(number)
+        leaves(job, number)
+    who = "a processor" if most == 1 else f"{most} processors"
+    assert rests == [f"{who} left it without one task done there: OSError: no disk"]
+    assert job.run.stopping is None
+    leaves(job, 9)
+    assert job.run.stopping is not None
