@@ -208,7 +208,7 @@ def test_a_host_that_no_job_wants(farm: Daemons) -> None:
 def test_failures_and_those_that_are_tried_again(farm: Daemons) -> None:
     url = farm.controller("localhost 1.0\n")
     farm.touch("go", "bad.0")
-    farm.job("again", url, "--n=3", "--retries=1", "--retry_delay=600")
+    farm.job("again", url, "--n=3", "--retries=20")  # a pause is short at first, and must outlast a command
     says("1 failed task to be tried again after a pause.", "again")
     farm.coordinator("stop", "again")
     says("The job was stopped; 2 tasks are done, 0 failed. | stopped by ", "again")
