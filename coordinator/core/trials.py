@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import Enum
 
-#: a task that failed sooner than this says something about its host
-AT_ONCE_S = 0.05
+#: a task that failed sooner than this says something about its host; one that fails within milliseconds does, however
+#: busy the machine is
+AT_ONCE_S = 0.2
 #: so many of them in a row, without a success between, and the host is to be judged
 IN_A_ROW = 5
 #: a failure at once, with what its report takes to arrive (it waits for no other task, but for the link and for a busy
