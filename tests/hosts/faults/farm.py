@@ -123,6 +123,24 @@ class HostsFarm(Farm):
     def member(self, host: Host, who: str) -> Inhabitant:
         return self._member(host, ("guard", "zygote", "processor").index(who))
 
+    def strike(self, host: Host, who: str, number: int) -> tuple[Host, int]:
+        """Signal one of that kind, on ``host`` if there is one; returns where and which.
+
+        One that leaves at that moment, since there is no more to do for it, is passed over.
+        """
+        wanted = {"guard": slice(0, 1), "zygote": slice(1, 2), "processor": slice(2, None)}[who]
+
+        def struck() -> tuple[Host, int] | None:
+            for each in (host, *self.hosts):
+                for member in family(each)[wanted]:
+                    with suppress(ProcessLookupError):
+                        each.kill(member.pid, number)
+                        return each, member.pid
+            return None
+
+        found: tuple[Host, int] = self.until(struck, f"a {who} is there")
+        return found
+
     def _member(self, host: Host, generation: int) -> Inhabitant:
         found: Inhabitant = self.until(lambda: family(host)[generation:], f"{host.name} has all its processes")[0]
         return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -39,7 +40,7 @@ time.sleep(task % 4 * 0.005)
 
 def _kill(who: str) -> Callable[[HostsFarm, Host, random.Random], None]:
     def strike(farm: HostsFarm, host: Host, rng: random.Random) -> None:
-        host.kill(farm.member(host, who).pid)
+        farm.strike(host, who, signal.SIGKILL)
 
     return strike
 
@@ -85,14 +86,12 @@ def _both(farm: HostsFarm, host: Host, rng: random.Random) -> None:
 
 def _stop(farm: HostsFarm, host: Host, rng: random.Random) -> None:
     """A process stands still for longer than its lease."""
-    pid = farm.member(host, rng.choice(["guard", "processor"])).pid
-    host.stop(pid)
+    host, pid = farm.strike(host, rng.choice(["guard", "processor"]), signal.SIGSTOP)
     time.sleep(rng.uniform(1.0, 2.0) * LEASE_S)
     host.resume(pid)
 
 
 def _cut(farm: HostsFarm, host: Host, rng: random.Random) -> None:
-    farm.member(host, "processor")
     host.cut(rng.choice(["both", "in", "out"]))
     time.sleep(rng.uniform(0.5, 3.0) * LEASE_S)
     host.heal()
@@ -100,7 +99,6 @@ def _cut(farm: HostsFarm, host: Host, rng: random.Random) -> None:
 
 
 def _crash(farm: HostsFarm, host: Host, rng: random.Random) -> None:
-    farm.member(host, "processor")
     host.crash(silent=rng.random() < 0.5)
     host.boot()
     farm.monitor().retry_unused_hosts()
@@ -183,7 +181,7 @@ def play(farm: HostsFarm, kinds: list[str], rng: random.Random, hits: Counter[st
     for stage, kind in enumerate(kinds):
         moment = TASKS * stage + rng.randrange(TASKS - STANDING)
         farm.until(lambda moment=moment: farm.begun() > moment, f"{moment} tasks began")
-        host = rng.choice(list(farm.hosts))
+        host = rng.choice(farm.until(lambda: [each for each in farm.hosts if family(each)[2:]], "some host works"))
         print(f"  {kind} ({host.name}) after {farm.begun()} tasks", flush=True)
         KINDS[kind](farm, host, rng)
         hits[kind] += 1
