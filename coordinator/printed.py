@@ -1,4 +1,4 @@
-"""PrintedFile: one of the files that the printer writes; lines are put, and written many at once.
+"""PrintedFile: one of the files that the printer writes; whole lines are put, and written many at once.
 
 It raises OSError as it is. After one it must be closed: what waited may be written in part.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-#: characters that wait at most; joined and encoded they are there three times
+#: bytes that wait at most; joined they are there twice
 _BUFFER_BYTES = 64 << 10
 
 
@@ -18,23 +18,24 @@ class PrintedFile:
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self.size_bytes = os.fstat(self._fd).st_size
-        self._waiting: list[str] = []
+        self._waiting: list[bytes] = []
         self._waiting_bytes = 0
 
     def cut(self, size_bytes: int) -> None:
         os.ftruncate(self._fd, size_bytes)
         self.size_bytes = size_bytes
 
-    def put(self, lines: list[str]) -> None:
-        self._waiting += lines
-        self._waiting_bytes += sum(map(len, lines))
+    def put(self, lines: bytes) -> None:
+        """Whole lines, with their ends."""
+        self._waiting.append(lines)
+        self._waiting_bytes += len(lines)
         if self._waiting_bytes > _BUFFER_BYTES:
             self.flush()
 
     def flush(self) -> None:
         if not self._waiting:
             return
-        rest = memoryview("".join([f"{line}\n" for line in self._waiting]).encode())
+        rest = memoryview(b"".join(self._waiting))
         self._waiting, self._waiting_bytes = [], 0
         while rest:
             written = os.pwrite(self._fd, rest, self.size_bytes)

@@ -197,8 +197,8 @@ class Printer:
             for line in str(record.text, "ascii").split("\n") if record.text else ():
                 position, _, value = line.partition("\t")
                 text = self._lines.lines(int(position), int(position) + 1)[0]
-                lines.append(f"{ids.to_line(text)}\t{value}")
-            self._files[RESULTS].put(lines)
+                lines.append(f"{ids.to_line(text)}\t{value}\n")
+            self._files[RESULTS].put("".join(lines).encode())
         elif record.kind == Kind.REDO:
             if any(state.done.overlaps(a, b) for a, b in header["r"]):
                 self._stale |= {SUCCESS, RESULTS}
@@ -232,15 +232,15 @@ class Printer:
             self._stale.discard(name)
         self._save()
 
-    def _contents(self, name: str) -> Iterator[list[str]]:
+    def _contents(self, name: str) -> Iterator[bytes]:
         if name == RESULTS:
             lines: list[str] = []
             for text, value in result_lines(self.directory, (self._segment, self._offset)):
-                lines.append(f"{ids.to_line(text)}\t{value}")
+                lines.append(f"{ids.to_line(text)}\t{value}\n")
                 if len(lines) >= 1000:
-                    yield lines
+                    yield "".join(lines).encode()
                     lines = []
-            yield lines
+            yield "".join(lines).encode()
             return
         for texts in texts_of(self._lines, self._state.done if name == SUCCESS else self._state.failed):
             yield ids.to_lines(texts)

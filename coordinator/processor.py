@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -31,7 +32,7 @@ from coordinator.errors import (
     UnknownRun,
     WrongYield,
 )
-from coordinator.hand import REPORT_BYTES, Block, Hand, Line, Shelter, now
+from coordinator.hand import REPORT_BYTES, Block, Hand, Line, Shelter
 from coordinator.wire.client import Connection
 
 log = logging.getLogger(__name__)
@@ -301,7 +302,7 @@ class Processor:
     def _tasks(self) -> Iterator[Any]:
         """Every ID that this processor is given, across blocks. A task ends when the next one is asked for."""
         board, slot, hand = self._board, self._slot, self._hand
-        clock = now
+        clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)  # hand.now, without a call of its own
         while True:
             block = self._block = hand.next_block()
             if block is None:

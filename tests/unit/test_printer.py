@@ -263,7 +263,7 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path, journal: 
 def test_many_lines_are_written_in_parts(tmp_path: Path) -> None:
     file = PrintedFile(str(tmp_path / "x"))
     for _ in range(30):
-        file.put(["y" * 100_000])
+        file.put(b"y" * 100_000 + b"\n")
     assert file.size_bytes > 1 << 20
     file.make_safe()
     file.close()
