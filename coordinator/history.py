@@ -20,8 +20,6 @@ from coordinator.core.spans import Spans
 from coordinator.errors import NoSuchJob
 from coordinator.lines import Lines
 
-_CHUNK = 1024
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -83,8 +81,9 @@ def result_lines(directory: str, end: tuple[int, int]) -> Iterator[tuple[str, st
 def succeeded(job: str | os.PathLike[str]) -> Iterator[Any]:
     """The IDs of the tasks that are done, in the order of the stream."""
     past = _Past(find(job))
-    for texts in texts_of(past.lines, past.state.done):
-        yield from ids.decode_many(f"[{','.join(texts)}]")
+    for a, b in past.state.done:
+        for texts in past.lines.texts(a, b):
+            yield from ids.decode_many(ids.to_array(texts))
 
 
 def failures(job: str | os.PathLike[str], history: bool = False) -> Iterator[Failure]:
@@ -123,13 +122,6 @@ def group_errors(failures: Iterable[Failure]) -> list[ErrorGroup]:
         )
         for key, count in sorted(counts.items(), key=lambda item: -item[1])
     ]
-
-
-def texts_of(lines: Lines, spans: Iterable[tuple[int, int]]) -> Iterator[list[str]]:
-    """The canonical IDs at the positions of ``spans``, about a thousand at a time."""
-    for a, b in spans:
-        for start in range(a, b, _CHUNK):
-            yield lines.lines(start, min(b, start + _CHUNK))
 
 
 # --- reading ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ life wrote: each life has files of its own. It is safe to kill at any instant, r
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from coordinator import frames
@@ -214,6 +214,15 @@ class Journal:
     def lines(self, a: int, b: int) -> list[str]:
         """The canonical texts of the IDs at positions ``a`` to ``b`` (exclusive), those just appended included."""
         return self._lines.lines(a, b)
+
+    def texts(self, a: int, b: int) -> Iterator[str]:
+        """The same, joined by newlines, a slice at a time."""
+        return self._lines.texts(a, b)
+
+    def edge(self, position: int) -> int:
+        """Where the slice that holds ``position`` begins; what has no position yet begins at the end."""
+        slices = self._state.slices
+        return slices.range(slices.find(position))[0] if position < slices.count else slices.count
 
     def integers(self, a: int, b: int) -> int | None:
         """The first of the IDs at ``a`` to ``b`` if they are known to be consecutive integers; reads nothing."""

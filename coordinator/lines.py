@@ -8,6 +8,7 @@ Nothing here writes.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from coordinator.core.ids import slice_digest
 from coordinator.core.slices import INTEGERS, UNWRITTEN, SliceIndex
@@ -45,6 +46,17 @@ class Lines:
                 found += lines if high - low == len(lines) else lines[low:high]
             number += 1
         return found
+
+    def texts(self, a: int, b: int) -> Iterator[str]:
+        """What ``lines`` gives, joined by newlines, a slice at a time; slices that are wanted whole are never split."""
+        while a < b:
+            number = self.index.find(a)
+            start, end = self.index.range(number)
+            if (a, min(b, end)) == (start, end) and self.index.spot(number)[1] != INTEGERS:
+                yield self._text(number)
+            else:
+                yield "\n".join(self.lines(a, min(b, end)))
+            a = end
 
     def integers(self, a: int, b: int) -> int | None:
         """The first of the IDs at ``a`` to ``b`` if all are consecutive integers, known without reading; else None."""

@@ -25,7 +25,7 @@ from coordinator.core import ids
 from coordinator.core.records import Kind, Record
 from coordinator.core.replay import State, fold
 from coordinator.errors import JournalStalled
-from coordinator.history import result_lines, texts_of
+from coordinator.history import result_lines
 from coordinator.lines import Lines
 from coordinator.printed import PrintedFile
 
@@ -185,13 +185,13 @@ class Printer:
         if record.kind == Kind.DONE:
             for a, b in header["r"]:
                 for x, y in state.done.gaps(a, b):
-                    for texts in texts_of(self._lines, [(x, y)]):
+                    for texts in self._lines.texts(x, y):
                         self._files[SUCCESS].put(ids.to_lines(texts))
                 if state.failed.overlaps(a, b):
                     self._stale.add(ERROR)
         elif record.kind == Kind.FAILED:
             if header["final"] and header["pos"] not in state.failed:
-                self._files[ERROR].put(ids.to_lines(self._lines.lines(header["pos"], header["pos"] + 1)))
+                self._files[ERROR].put(ids.to_lines(self._lines.lines(header["pos"], header["pos"] + 1)[0]))
         elif record.kind == Kind.RESULTS:
             lines = []
             for line in str(record.text, "ascii").split("\n") if record.text else ():
@@ -242,8 +242,9 @@ class Printer:
                     lines = []
             yield "".join(lines).encode()
             return
-        for texts in texts_of(self._lines, self._state.done if name == SUCCESS else self._state.failed):
-            yield ids.to_lines(texts)
+        for a, b in self._state.done if name == SUCCESS else self._state.failed:
+            for texts in self._lines.texts(a, b):
+                yield ids.to_lines(texts)
 
     # --- the note -----------------------------------------------------------------------------------
 

@@ -293,8 +293,11 @@ class Run:
             if room <= 0 or not request.idle:
                 return None
             hired.size = 1
+        most = hired.size
+        if most >= blocks.WHOLE_SLICES and (first := self.ledger.todo.first()) is not None:
+            most = blocks.to_edge(most, first, self.journal.edge(first + most))
         places = self.host_trials.hosts(now) if self.ledger.shuns else ()
-        lease = self.ledger.lease(hired.number, hired.size, now, place=hired.host, places=places)
+        lease = self.ledger.lease(hired.number, most, now, place=hired.host, places=places)
         for number, holder, a, b in self.ledger.taken_over:
             late = self.hired.get(holder) or self.departed.get(holder)
             if late is None or not (late.position < 0 or a <= late.position < b):
@@ -311,13 +314,12 @@ class Run:
         a, b = lease.start, lease.stop
         answer.first = self.journal.integers(a, b)
         if answer.first is None:
-            texts = self.journal.lines(a, b)
-            size = sum(map(len, texts)) if len(texts) > 1 else 0
-            if size > blocks.MOST_BYTES:
-                keep = max(1, len(texts) * blocks.MOST_BYTES // (2 * size))
+            text = "\n".join(self.journal.texts(a, b))
+            if len(text) > blocks.MOST_BYTES and b - a > 1:
+                keep = max(1, (b - a) * blocks.MOST_BYTES // (2 * len(text)))
                 self.ledger.give_back(lease.number, a + keep, b)
-                b, texts = a + keep, texts[:keep]
-            answer.ids = f"[{','.join(texts)}]"
+                b, text = a + keep, "\n".join(text.split("\n", keep)[:keep])
+            answer.ids = ids.to_array(text)
         answer.state, answer.lease, answer.start, answer.count = exchange.WORK, lease.number, a, b - a
         if self.ledger.retried:
             answer.attempts = {p: self.ledger.attempt(p) for p in range(a, b) if self.ledger.attempt(p) > 1}

@@ -19,6 +19,8 @@ LONG_TASK_S = 0.05
 MOST = 2048
 #: most bytes of the IDs of one block
 MOST_BYTES = 1 << 20
+#: a block of so many ends, if it can, where a slice of the stream ends: whole slices travel as they lie in the journal
+WHOLE_SLICES = 512
 
 
 def block_size(task_s: float | None, last: int, known: int, processors: int) -> int:
@@ -32,6 +34,11 @@ def block_size(task_s: float | None, last: int, known: int, processors: int) -> 
         return 1
     wanted = int(AIM_S / task_s) if task_s > 0 else MOST
     return max(1, min(wanted, last * GROWTH, known // (2 * max(1, processors)), MOST))
+
+
+def to_edge(size: int, first: int, edge: int) -> int:
+    """``size`` tasks from ``first``, or up to the ``edge`` between two slices if not much is lost by it."""
+    return edge - first if size // 2 < edge - first <= size else size
 
 
 def smoothed(old: float | None, new: float) -> float:

@@ -33,7 +33,7 @@ _CONSTANTS = frozenset(("true", "false", "null", "NaN", "Infinity", "-Infinity")
 # What begins so, and has no escape in it, is printed plain: it is neither a number nor one of the constants.
 _PLAIN_STARTS = frozenset("ABCDEFGHJKLMOPQRSTUVWXYZabcdeghijklmopqrsuvwxyz/._+~@%=:#")
 # A line that does not begin so.
-_OTHER_START = re.compile('\n(?!"[%s])' % re.escape("".join(sorted(_PLAIN_STARTS))))
+_OTHER_START = re.compile(f'\n(?!"[{re.escape("".join(sorted(_PLAIN_STARTS)))}])')
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -210,6 +210,11 @@ def _from_tag(tag: str, inner: Any) -> Any:
 # --- texts by the slice -----------------------------------------------------------------------------
 
 
+def to_array(texts: str) -> str:
+    """Canonical texts joined by newlines, as a JSON array."""
+    return "[" + texts.replace("\n", ",") + "]"
+
+
 def fingerprint(text: str) -> bytes:
     """128 bits that stand for a canonical text."""
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
@@ -253,13 +258,12 @@ def to_line(text: str) -> str:
     return plain
 
 
-def to_lines(texts: Sequence[str]) -> bytes:
-    """``to_line`` of many: lines of NAME.success, each with its end."""
-    joined = "\n".join(["", *texts, ""])
+def to_lines(texts: str) -> bytes:
+    """``to_line`` of many, joined by newlines: lines of NAME.success, each with its end."""
+    joined = f"\n{texts}\n"
     spaced = " " in joined and ' "\n' in joined
     if spaced or "\\" in joined or "\x7f" in joined or _OTHER_START.search(joined, 0, len(joined) - 1):
-        joined = "\n".join(["", *map(to_line, texts), ""])
-        return joined.encode()[1:]
+        return "".join([f"{to_line(text)}\n" for text in texts.split("\n")]).encode()
     # The only quotes in it are those around the strings.
     return joined.encode("ascii").translate(None, b'"')[1:]
 

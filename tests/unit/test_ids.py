@@ -104,7 +104,7 @@ def test_a_line_of_a_printed_file_comes_back_as_its_id(value: Any) -> None:
     assert line == line.strip()
     assert line
     line.encode("utf-8")
-    assert ids.to_lines([text, text]) == f"{line}\n{line}\n".encode()
+    assert ids.to_lines(f"{text}\n{text}") == f"{line}\n{line}\n".encode()
 
 
 @given(strings)
