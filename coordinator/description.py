@@ -90,7 +90,7 @@ def describe(job: Job) -> dict[str, Any]:
             }
             for group in sorted(job.journal.errors(), key=lambda group: -group.count)[:GROUPS]
         ],
-        "last_error": run.last_error,
+        "last_error": run.attempts.last_error,
         "log": job.errlog,
         "resources": sorted(job.resources),
         "rc_url": job.rc_url,

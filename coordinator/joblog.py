@@ -23,7 +23,7 @@ class JobLog:
         self._late = 0
         self._since = 0.0
         self._said = self._unsaid = 0
-        job.run.on_failure = self.failure
+        job.run.attempts.on_failure = self.failure
 
     def failure(self, position: int, attempt: int, final: bool, hired: Hired, error: dict[str, Any]) -> None:
         """One line and the traceback."""

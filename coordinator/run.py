@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from coordinator.attempts import DIED, Attempts
 from coordinator.core import blocks, exchange, ids
 from coordinator.core.exchange import Answer, LeaseReport, Request
 from coordinator.core.leases import CLASSIC_TERM_S, LIFE_STRIDE, TERM_S, Lease
@@ -52,14 +53,12 @@ class Run:
         #: of what ended the stream, for people
         self.reason_traceback = ""
         self.accepted = False
-        self.last_error = ""
         self._numbers = self._reserved = recovered.numbers
         #: has the processor's host more of them than it shall have?
         self.surplus: Callable[[Hired], bool] = lambda _: False
         self._setup_error = ""
         self.host_trials = HostTrials(journal, self.ledger, self.hired)
-        #: told of each failed attempt, for the log
-        self.on_failure: Callable[[int, int, bool, Hired, dict[str, Any]], None] = lambda *_: None
+        self.attempts = Attempts(journal, self.ledger, clock)
 
     # --- recovery -----------------------------------------------------------------------------------
 
@@ -109,7 +108,7 @@ class Run:
         if error is not None:
             reason = f"the server generator failed after {self.ledger.count} IDs: {error['kind']}: {error['message']}"
             self.reason = reason
-            self.last_error = self.reason_traceback = error["traceback"]
+            self.attempts.last_error = self.reason_traceback = error["traceback"]
         self.journal.append(Kind.ENDED, {"count": self.ledger.count, "reason": reason})
         self.ledger.end()
 
@@ -159,9 +158,8 @@ class Run:
             for lease in held:
                 if position in lease.open:
                     verdict = self.ledger.report(lease.number, (), [position], now)
-                    self._journal_deaths(
-                        verdict, lease.number, hired, "TaskTimeLimit", "it ran longer than the time limit of one task"
-                    )
+                    words = "it ran longer than the time limit of one task"
+                    self.attempts.ended(lease.number, hired, verdict, "TaskTimeLimit", words)
                     self._tally(hired, verdict)
         else:
             excused = self._excused(how, position, cause)
@@ -175,7 +173,7 @@ class Run:
                 words = f"its processor {number} on {hired.host} ended with {how}"
                 if verdict.failed[0][2]:
                     words += f", the last of {tries}: the task is given up"
-                self._journal_deaths(verdict, died_in, hired, "ProcessorDied", words)
+                self.attempts.ended(died_in, hired, verdict, DIED, words)
                 self._tally(hired, verdict)
         self.ledger.lost(number, None, now)
         hired.dead = how != NOT_HEARD_OF
@@ -303,7 +301,7 @@ class Run:
             if late is None or not (late.position < 0 or a <= late.position < b):
                 continue
             words = f"its processor {holder} on {late.host} was not heard of for a lease"
-            self._journal_interruption(late, number, max(a, late.position), words)
+            self.attempts.interrupted(number, late, max(a, late.position), words)
         return lease
 
     def _answered(self, hired: Hired, answer: Answer) -> Answer:
@@ -338,9 +336,7 @@ class Run:
         if verdict.done:
             self.journal.append(Kind.DONE, {"n": report.lease, "r": verdict.done, "p": hired.number})
             self._keep_results(report, verdict)
-        errors = dict(report.failed)
-        for position, attempt, final in verdict.failed:
-            self._journal_failure(report.lease, hired, position, attempt, final, errors[position])
+        self.attempts.failed(report.lease, hired, verdict, dict(report.failed))
         self._tally(hired, verdict)
         self.host_trials.heed(hired, verdict, now)
 
@@ -360,42 +356,6 @@ class Run:
         if verdict:
             self.accepted = True
 
-    def _journal_failure(
-        self,
-        lease: int,
-        hired: Hired,
-        position: int,
-        attempt: int,
-        final: bool,
-        error: dict[str, Any],
-        died: bool = False,
-    ) -> None:
-        self.last_error = str(error.get("traceback", ""))
-        self.on_failure(position, attempt, final, hired, error)
-        self.journal.append(
-            Kind.FAILED,
-            {
-                "pos": position,
-                "n": lease,
-                "p": hired.number,
-                "attempt": attempt,
-                "final": final,
-                **({"died": True} if died else {}),
-                "kind": str(error.get("kind", "")),
-                "message": str(error.get("message", "")),
-                "traceback": str(error.get("traceback", "")),
-                "where": str(error.get("where", "")),
-                "host": hired.host,
-                "pid": hired.pid,
-                "at": float(error.get("at") or self.clock()),
-            },
-        )
-
-    def _journal_deaths(self, verdict: Verdict, lease: int, hired: Hired, kind: str, words: str) -> None:
-        for position, attempt, final in verdict.failed:
-            error = {"kind": kind, "message": words, "traceback": words + "\n"}
-            self._journal_failure(lease, hired, position, attempt, final, error, died=kind == "ProcessorDied")
-
     def _excused(self, how: str, position: int | None, cause: str) -> bool:
         """Is the end of a processor nothing that the task at ``position`` did?"""
         if position is None or cause:
@@ -408,22 +368,10 @@ class Run:
             position, _ = self.current(hired, now)
         for lease in self.ledger.held_by(hired.number):
             if position in lease.open:
-                self._journal_interruption(hired, lease.number, position, words)
-
-    def _journal_interruption(self, hired: Hired, lease: int, position: int, words: str) -> None:
-        attempt = self.ledger.interrupt(position)
-        log.warning(
-            "task interrupted id=%s attempt=%d processor=%d host=%s pid=%d: %s",
-            *(ids.shown(self.id_of(position)), attempt, hired.number, hired.host, hired.pid, words),
-        )
-        self.journal.append(Kind.FAILED, {
-            "pos": position, "n": lease, "p": hired.number, "attempt": attempt, "final": False, "lost": True,
-            "kind": "Interrupted", "message": words, "traceback": words + "\n", "where": "", "host": hired.host,
-            "pid": hired.pid, "at": self.clock(),
-        })  # fmt: skip
+                self.attempts.interrupted(lease.number, hired, position, words)
 
     def _setup_failed(self, hired: Hired, error: dict[str, Any]) -> None:
-        self.last_error = str(error.get("traceback", ""))
+        self.attempts.last_error = str(error.get("traceback", ""))
         self._setup_error = f"{error.get('kind')}: {error.get('message')}"
 
     def _take_leave(self, hired: Hired, message: str, now: float) -> None:

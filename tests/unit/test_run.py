@@ -202,7 +202,7 @@ def test_a_failed_attempt_is_journalled_with_its_words_and_tried_again_when_due(
     job = Job(tmp_path, retries=1, backoff_s=5.0)
     job.read("a")
     told: list[tuple[int, int, bool]] = []
-    job.run.on_failure = lambda position, attempt, final, *_: told.append((position, attempt, final))
+    job.run.attempts.on_failure = lambda position, attempt, final, *_: told.append((position, attempt, final))
     block = job.block(0)
     assert not block.attempts
     job.says(0, [block.lease], reports=[LeaseReport(block.lease, [], [(0, ERROR)])])
@@ -217,7 +217,7 @@ def test_a_failed_attempt_is_journalled_with_its_words_and_tried_again_when_due(
         (1, False, "ValueError", "host0", 1000),
         (2, True, "ValueError", "host0", 1000),
     ]
-    assert job.run.last_error == "Traceback: no"
+    assert job.run.attempts.last_error == "Traceback: no"
 
 
 def test_a_task_that_kills_its_processors_is_given_up_with_the_reason(tmp_path: Path) -> None:

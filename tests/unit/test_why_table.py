@@ -87,7 +87,7 @@ def assigned(path: Path) -> Iterator[str]:
             names = {ast.unparse(target).rpartition(".")[2].strip("()") for target in node.targets}
             if names & {"words", "reason", "stopping", "_fault"}:
                 yield from template(node.value)
-        elif isinstance(node, ast.Call) and name_of(node) in ("_not_started", "_journal_deaths"):
+        elif isinstance(node, ast.Call) and name_of(node) in ("_not_started"):
             for argument in node.args:
                 yield from template(argument)
 
