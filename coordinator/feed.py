@@ -15,14 +15,13 @@ from contextlib import suppress
 from typing import Any
 
 from coordinator import procs
+from coordinator.core import blocks
 from coordinator.core.replay import Recovered
 from coordinator.errors import LaunchFailed
 from coordinator.feeder import start_feeder
 from coordinator.job import Job
 from coordinator.keeper import script_argv
 
-#: tasks that lie read and not leased: below the first the pipe is read, above the second it is not
-LOW, HIGH = 16_384, 32_768
 #: what the pipe holds, in the kernel, and how much of it is read in one turn
 PIPE_BYTES, READ_BYTES = 256 << 10, 128 << 10
 #: feeders that may be lost one after another, without one new task between them, before the stream is given up
@@ -81,11 +80,12 @@ class Feed:
         """Read on if there is room; the task server calls this after each turn."""
         if self._pipe < 0:
             self._replace()
-        known = self._job.run.ledger.todo.total()
-        if not self._over and not self._reading and known < LOW and self._job.stalled is None:
+        run = self._job.run
+        known, most = run.ledger.todo.total(), blocks.read_ahead(len(run.hired))
+        if not self._over and not self._reading and known < most // 2 and self._job.stalled is None:
             self._loop.add_reader(self._pipe, self._readable)
             self._reading = True
-        elif self._reading and (known > HIGH or self._job.stalled is not None):
+        elif self._reading and (known > most or self._job.stalled is not None):
             self._pause()
 
     def close(self) -> None:

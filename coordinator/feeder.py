@@ -133,14 +133,13 @@ class Feeder:
             self._position += len(values)
             return True
         try:
-            texts = ids.encode_many(values)
+            text = ids.encode_lines(values)
         except UnservableTaskID as error:
             index = error.index or 0
             if index:
                 self._send(values[:index])
             self._write({"ended": self._refusal(error)}, b"")
             return False
-        text = "\n".join(texts)
         if len(text) > SLICE_BYTES and len(values) > 1:
             half = len(values) // 2
             return self._send(values[:half]) and self._send(values[half:])

@@ -219,10 +219,10 @@ class Journal:
         """The same, joined by newlines, a slice at a time."""
         return self._lines.texts(a, b)
 
-    def edge(self, position: int) -> int:
-        """Where the slice that holds ``position`` begins; what has no position yet begins at the end."""
+    def edges(self, position: int) -> tuple[int, int]:
+        """Where the slice that holds ``position`` begins and ends; beyond the last one: its end, twice."""
         slices = self._state.slices
-        return slices.range(slices.find(position))[0] if position < slices.count else slices.count
+        return slices.range(slices.find(position)) if position < slices.count else (slices.count, slices.count)
 
     def integers(self, a: int, b: int) -> int | None:
         """The first of the IDs at ``a`` to ``b`` if they are known to be consecutive integers; reads nothing."""

@@ -1,7 +1,7 @@
 """Lines: the canonical IDs at given positions, read back from the journal a slice at a time.
 
 The Coordinator asks for what it leases, the printer and people's listings for what they show. Memory stays
-constant: a few slices are kept, the rest is read again. What is read is checked against the slice's digest.
+constant: the newest slices are kept, the rest is read again. What is read is checked against the slice's digest.
 Nothing here writes.
 """
 
@@ -14,7 +14,8 @@ from coordinator.core.ids import slice_digest
 from coordinator.core.slices import INTEGERS, UNWRITTEN, SliceIndex
 from coordinator.frames import damaged, segment_path
 
-MAX_SLICES = 2
+#: slices that are kept at most: those that are read ahead for two processors
+MAX_SLICES = 16
 MAX_CACHED_BYTES = 1 << 20
 
 
@@ -53,7 +54,8 @@ class Lines:
             number = self.index.find(a)
             start, end = self.index.range(number)
             if (a, min(b, end)) == (start, end) and self.index.spot(number)[1] != INTEGERS:
-                yield self._text(number)
+                # Who wants it whole is done with it: what is kept for others stays.
+                yield self._pinned.get(number) or self._kept.pop(number, None) or self._read(number)
             else:
                 yield "\n".join(self.lines(a, min(b, end)))
             a = end

@@ -45,7 +45,7 @@ def digest_of(values: list[Any]) -> str | None:
     if first is not None:
         return ids.integers_digest(first, len(values))
     try:
-        return ids.slice_digest("\n".join(ids.encode_many(values)))
+        return ids.slice_digest(ids.encode_lines(values))
     except UnservableTaskID:
         return None
 

@@ -293,7 +293,7 @@ class Run:
             hired.size = 1
         most = hired.size
         if most >= blocks.WHOLE_SLICES and (first := self.ledger.todo.first()) is not None:
-            most = blocks.to_edge(most, first, self.journal.edge(first + most))
+            most = blocks.to_edge(most, first, self.journal.edges(first + most))
         places = self.host_trials.hosts(now) if self.ledger.shuns else ()
         lease = self.ledger.lease(hired.number, most, now, place=hired.host, places=places)
         for number, holder, a, b in self.ledger.taken_over:

@@ -19,6 +19,8 @@ LONG_TASK_S = 0.05
 MOST = 2048
 #: most bytes of the IDs of one block
 MOST_BYTES = 1 << 20
+#: most tasks that lie read and not leased, on however many processors; their IDs are in the journal only
+MOST_AHEAD = 1 << 18
 #: a block of so many ends, if it can, where a slice of the stream ends: whole slices travel as they lie in the journal
 WHOLE_SLICES = 512
 
@@ -36,9 +38,17 @@ def block_size(task_s: float | None, last: int, known: int, processors: int) -> 
     return max(1, min(wanted, last * GROWTH, known // (2 * max(1, processors)), MOST))
 
 
-def to_edge(size: int, first: int, edge: int) -> int:
-    """``size`` tasks from ``first``, or up to the ``edge`` between two slices if not much is lost by it."""
-    return edge - first if size // 2 < edge - first <= size else size
+def to_edge(size: int, first: int, edges: tuple[int, int]) -> int:
+    """``size`` tasks from ``first``, or about so many up to one of the ``edges`` of the slice where they end."""
+    begin, end = edges[0] - first, edges[1] - first
+    if begin > size // 2:
+        return min(begin, size)
+    return end if end <= size + size // 2 else size
+
+
+def read_ahead(processors: int) -> int:
+    """How many tasks may lie read and not leased: so many that each processor gets blocks of the largest size."""
+    return min(4 * MOST * max(2, processors), MOST_AHEAD)
 
 
 def smoothed(old: float | None, new: float) -> float:

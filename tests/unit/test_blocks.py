@@ -5,7 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.core.blocks import AIM_S, GROWTH, LONG_TASK_S, MOST, block_size, smoothed, who_gives_back
+from coordinator.core.blocks import (
+    AIM_S,
+    GROWTH,
+    LONG_TASK_S,
+    MOST,
+    MOST_AHEAD,
+    block_size,
+    read_ahead,
+    smoothed,
+    to_edge,
+    who_gives_back,
+)
 
 SECONDS = st.floats(1e-9, 1e6)
 
@@ -19,6 +30,28 @@ def test_a_block_is_bounded_by_time_growth_and_what_is_left(
     assert size == 1 or size * task_s <= AIM_S
     assert size <= last * GROWTH
     assert size == 1 or size <= known / (2 * processors)
+
+
+@given(st.integers(512, MOST), st.integers(0, 10**6), st.integers(0, MOST), st.integers(1, 4096))
+def test_a_block_ends_near_its_size_and_where_a_slice_ends_if_it_can(
+    size: int, first: int, before: int, slice_size: int
+) -> None:
+    begin = first + size - min(before, slice_size - 1)  # the slice that holds first + size
+    edges = (begin, begin + slice_size)
+    cut = to_edge(size, first, edges)
+    assert size // 2 < cut <= size + size // 2
+    assert cut == size or first + cut in edges
+
+
+def test_after_a_small_slice_blocks_are_whole_slices_again() -> None:
+    assert to_edge(2048, 1000, (1256, 3304)) == 2304
+    assert to_edge(2048, 3304, (5352, 7400)) == 2048
+
+
+def test_so_much_is_read_ahead_that_the_blocks_of_many_processors_are_large() -> None:
+    for processors in (1, 2, 16):
+        assert block_size(1e-6, MOST, read_ahead(processors), processors) == MOST
+    assert read_ahead(10**6) == MOST_AHEAD
 
 
 def test_the_first_block_is_one_task() -> None:

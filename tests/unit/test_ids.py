@@ -90,9 +90,17 @@ def test_different_values_have_different_texts(one: Any, other: Any) -> None:
 def test_many_at_once_are_encoded_and_decoded_as_one_by_one(many: list[Any]) -> None:
     texts = ids.encode_many(many)
     assert texts == [ids.encode(value) for value in many]
-    array = f"[{','.join(texts)}]"
+    assert ids.encode_lines(many) == "\n".join(texts)
+    array = ids.to_array("\n".join(texts)) if many else "[]"
     assert same(ids.decode_many(array), many)
     assert same(ids.untag_many(json.loads(array)), many)
+
+
+@given(st.lists(strings | st.text('aZ0 -"\x7f\\&é\n', max_size=4), min_size=1))
+def test_strings_are_encoded_and_printed_alike_one_by_one_and_at_once(many: list[str]) -> None:
+    texts = [ids.encode(value) for value in many]
+    assert ids.encode_lines(many) == "\n".join(texts)
+    assert ids.to_lines("\n".join(texts)) == "".join([f"{ids.to_line(text)}\n" for text in texts]).encode()
 
 
 @given(values)
