@@ -87,7 +87,7 @@ class Ending:
         except (JournalStalled, OSError) as error:
             job.log.error("the end could not be written: %s", error)
             job.over = replace(over, reason=over.reason or str(error))
-        self._joblog.look()
+        self._joblog.close()
         job.log.info(
             "coordinator ended done=%d failed=%d left=%d reason=%s", ledger.done, ledger.failed, over.left, over.reason
         )

@@ -10,6 +10,7 @@ from typing import Any
 from coordinator.core.ids import shown
 from coordinator.hired import Hired
 from coordinator.job import Job
+from coordinator.logs import Trickle
 
 #: tracebacks that are logged in a second; the rest is counted
 FAILURES_PER_S = 5
@@ -21,21 +22,14 @@ class JobLog:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._late = 0
-        self._since = 0.0
-        self._said = self._unsaid = 0
+        self._failures = Trickle(job.log, f"failures (see `coordinator errors {job.name}`)", FAILURES_PER_S)
         job.run.attempts.on_failure = self.failure
 
     def failure(self, position: int, attempt: int, final: bool, hired: Hired, error: dict[str, Any]) -> None:
         """One line and the traceback."""
-        job, now = self._job, self._job.now()
-        if now - self._since >= 1.0:
-            if self._unsaid:
-                job.log.info("counted %d more failures; see `coordinator errors %s`", self._unsaid, job.name)
-            self._since, self._said, self._unsaid = now, 0, 0
-        if self._said >= FAILURES_PER_S:
-            self._unsaid += 1
+        if not self._failures.fits():
             return
-        self._said += 1
+        job = self._job
         job.log.error(
             "task failed id=%s position=%d attempt=%d%s processor=%d host=%s pid=%d %s: %s",
             shown(job.run.id_of(position)), position, attempt, "" if final else " (to be tried again)", hired.number,
@@ -43,8 +37,14 @@ class JobLog:
         )  # fmt: skip
 
     def look(self) -> None:
-        """Say how many late reports there were, if there are more than last time."""
+        """Say how many failures were only counted, and how many late reports there were, if there are more of them."""
+        self._failures.tick()
         late = self._job.run.ledger.late
         if late > self._late:
             self._job.log.info("late reports so far: %d tasks, not accepted", late)
             self._late = late
+
+    def close(self) -> None:
+        """The job is over: what was only counted is told now."""
+        self._failures.flush()
+        self.look()

@@ -105,6 +105,13 @@ class Trickle:
 
     def info(self, message: str, *args: object) -> bool:
         """Log the event as ``log.info(message, *args)`` does, or count it; says whether it was logged."""
+        fits = self.fits()
+        if fits:
+            self._log.info(message, *args)
+        return fits
+
+    def fits(self) -> bool:
+        """May the caller log one event more? If not, it is counted."""
         now = self._clock()
         if now - self._begun >= self._window_s:
             self._next_window(now)
@@ -112,7 +119,6 @@ class Trickle:
             self._counted += 1
             return False
         self._shown += 1
-        self._log.info(message, *args)
         return True
 
     def tick(self) -> None:

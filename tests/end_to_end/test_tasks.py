@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -210,6 +211,9 @@ def test_more_results_and_errors_than_one_message_holds_are_reported_in_parts(fa
         (number, 1_000_000) for number in range(499, 4000, 500)
     ]
     assert len(list(ended.path(".logs").glob("JOB_[0-9]*.log"))) == 2  # no Processor was lost over it
+    log = ended.text(".log")
+    counted = sum(map(int, re.findall(r"counted (\d+) more failures \(see `coordinator errors JOB`\)", log)))
+    assert (log.count("task failed id=") + counted, counted > 0) == (1992, True)
 
 
 def test_a_processor_leaves_after_errors_in_a_row_and_the_job_stops_after_three_of_them(farm: Farm) -> None:
