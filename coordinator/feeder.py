@@ -64,7 +64,7 @@ class Feeder:
             sender.start()
             self._gulp(chain(stream, (_END,)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's generator: what it raises ends the stream
-            from coordinator.processor import error_of
+            from coordinator.tracebacks import error_of
 
             sys.excepthook(type(error), error, error.__traceback__)
             sys.stderr.flush()

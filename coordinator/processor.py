@@ -19,9 +19,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from types import TracebackType
 from typing import Any
 
+from coordinator.clients import is_generator_client, name_of
 from coordinator.core import ids
 from coordinator.core.leases import GRACE_S
 from coordinator.errors import (
@@ -33,16 +33,13 @@ from coordinator.errors import (
     WrongYield,
 )
 from coordinator.hand import REPORT_BYTES, Block, Hand, Line, Shelter
+from coordinator.tracebacks import error_of, users_traceback
 from coordinator.wire.client import Connection
 
 log = logging.getLogger(__name__)
 
 #: seconds between two looks of the lookout thread
 LOOKOUT_S = 0.3
-#: the directory of this package, whose frames are of no interest to users
-OURS = os.path.dirname(os.path.abspath(__file__))
-#: bytes of a traceback that travel
-TRACEBACK_BYTES = 32_768
 
 
 class Processor:
@@ -421,42 +418,3 @@ def same_id(one: Any, other: Any) -> bool:
         return ids.encode(one) == ids.encode(other)
     except BadInput:
         return False
-
-
-def is_generator_client(client: Callable[..., Any]) -> bool:
-    """Is it a client generator ``f(server, ...)``, or else a plain function ``f(task_id, ...)``?"""
-    if inspect.isgeneratorfunction(client):
-        return True
-    parameters = list(inspect.signature(client).parameters)
-    return bool(parameters) and parameters[0] == "server"
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", repr(function))
-
-
-def users_traceback(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame of the user's own code on."""
-    begin = error.__traceback__
-    while begin is not None and os.path.dirname(begin.tb_frame.f_code.co_filename) == OURS:
-        begin = begin.tb_next
-    return begin
-
-
-def error_of(error: BaseException) -> dict[str, Any]:
-    """What travels of an exception: kind, message, traceback, the last line of the user's own code, when."""
-    begin = users_traceback(error)
-    own = [frame for frame in traceback.extract_tb(begin) if os.path.dirname(frame.filename) != OURS]
-    last = own[-1] if own else None
-    kind = type(error).__name__
-    message = "sys.exit() was called: " + str(error) if isinstance(error, SystemExit) else str(error)
-    text = "".join(traceback.format_exception(type(error), error, begin))
-    if len(text) > TRACEBACK_BYTES:
-        text = text[: TRACEBACK_BYTES // 2] + "\n  [...]\n" + text[-TRACEBACK_BYTES // 2 :]
-    return {
-        "kind": kind,
-        "message": message[:TRACEBACK_BYTES],
-        "traceback": text,
-        "where": f"{os.path.basename(last.filename)}:{last.lineno} in {last.name}" if last is not None else "",
-        "at": time.time(),
-    }

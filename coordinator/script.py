@@ -8,18 +8,17 @@ from it.
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from coordinator import options
-from coordinator.errors import BadOption, ControllerLost, CoordinatorError, NotAGenerator, PeerLost, StateError
-from coordinator.processor import Processor, is_generator_client
+from coordinator.clients import check_functions
+from coordinator.errors import BadOption, ControllerLost, CoordinatorError, PeerLost, StateError
+from coordinator.processor import Processor
 from coordinator.zygote import ROLE, Work, Zygote, work_as_processor
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def start_client_or_server(
     """
     script = script or sys.argv[0]
     try:
-        check_functions(client, server)
+        check_functions(client)
         line = options.read(sys.argv[1:], _takers(client, server, setup), sys.argv[0])
         work = Work(
             client, setup, options.taken_by(client, line.users), options.taken_by(setup, line.users) if setup else {}
@@ -95,30 +94,6 @@ def _report_failed(problem: CoordinatorError) -> bool:
 def _refused(error: OSError) -> str:
     """What the system refused: a file of the job's, since the user's code runs in other processes."""
     return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
-
-
-def check_functions(client: Callable[..., Any], server: Callable[..., Any]) -> None:
-    """Raises NotAGenerator for what can be known before anything runs."""
-    if (
-        is_generator_client(client)
-        and not inspect.isgeneratorfunction(client)
-        and inspect.isfunction(client)
-        and not _returns(client)
-    ):
-        first = next(iter(inspect.signature(client).parameters))
-        raise NotAGenerator(
-            f"{client.__name__}({first}, ...) has no `yield`: a client function that takes the server must be a "
-            f"generator, with `yield task_id` after the work on each ID. (A plain function of one ID works too: name "
-            f"its first parameter something else than `server`.)"
-        )
-
-
-def _returns(function: Callable[..., Any]) -> bool:
-    """Could a function that is no generator return one? Only if it returns something."""
-    import dis
-
-    steps = list(dis.get_instructions(function))
-    return any(step.opname == "RETURN_VALUE" and before.opname != "LOAD_CONST" for before, step in pairwise(steps))
 
 
 def _takers(
