@@ -20,7 +20,7 @@ from coordinator.core.replay import Recovered
 from coordinator.errors import LaunchFailed
 from coordinator.feeder import start_feeder
 from coordinator.job import Job
-from coordinator.keeper import script_argv
+from coordinator.zygote import script_argv
 
 #: what the pipe holds, in the kernel, and how much of it is read in one turn
 PIPE_BYTES, READ_BYTES = 256 << 10, 128 << 10

@@ -11,7 +11,7 @@ from typing import Any
 from coordinator import paths
 from coordinator.door import Door
 from coordinator.job import Job
-from coordinator.keeper import script_argv
+from coordinator.zygote import script_argv
 
 
 def orders_of(

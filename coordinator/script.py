@@ -164,7 +164,7 @@ def _start_daemon(line: options.CommandLine) -> None:
     """Start this script anew in the background and tell where it serves, or why it does not."""
     from coordinator import daemons, paths
     from coordinator.addresses import remember, without_token
-    from coordinator.keeper import script_argv
+    from coordinator.zygote import script_argv
 
     name = paths.check_name(line.name)
     log = line.ours["errlog"] or f"{name}.log"
@@ -194,7 +194,7 @@ def _play(role: str, work: Work, make: Callable[[], Iterable[Any]]) -> int:
     for descriptor in (int(first), int(second)):
         os.set_inheritable(descriptor, False)
     if part == "zygote":
-        from coordinator.keeper import script_argv
+        from coordinator.zygote import script_argv
 
         return Zygote(socket.socket(fileno=int(first)), int(second), work, script_argv()).serve()
     if part == "processor":

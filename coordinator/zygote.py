@@ -32,6 +32,9 @@ from coordinator.kept import KeptReport
 ROLE = "COORDINATOR_ROLE"
 #: 8 bytes for each processor of a host: the position of its current task, -1 for none
 BOARD_SLOTS = 4096
+#: zygotes as subprocess knows them. An object that nobody holds takes the status of a child that is dead by then, and
+#: the guard would take one that was killed for a script that ended by itself
+_loaders: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,25 @@ def new_board() -> int:
 
 def open_board(descriptor: int) -> memoryview:
     return memoryview(mmap.mmap(descriptor, BOARD_SLOTS * 8)).cast("q")
+
+
+def start_zygote(orders: dict[str, Any], board: int) -> tuple[socket.socket, int]:
+    """Load the script in an interpreter of its own; returns the channel and the pid."""
+    ours, theirs = socket.socketpair()
+    env = {**os.environ, ROLE: f"zygote:{theirs.fileno()}:{board}"}
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        env.setdefault(variable, "1")  # numpy would leave threads, and what has threads cannot be forked
+    child = subprocess.Popen(
+        orders["argv"], env=env, cwd=orders["directory"], pass_fds=(theirs.fileno(), board), stdin=subprocess.DEVNULL
+    )
+    theirs.close()
+    _loaders[child.pid] = child
+    return ours, child.pid
+
+
+def script_argv() -> list[str]:
+    """The command that runs this script again, as it was typed."""
+    return [sys.executable, *sys.orig_argv[-len(sys.argv) :]] if len(sys.argv) else [sys.executable]
 
 
 class Zygote:

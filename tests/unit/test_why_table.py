@@ -20,7 +20,7 @@ LAUNCHING += ["executors/sshkeys.py", "executors/sshconfig.py"]
 
 
 #: where jobs stop and hosts are given up
-STANDING_UNDER = ["crew.py", "hosttrials.py", "run.py", "farmview.py", "keeper.py", "core/farm.py"]
+STANDING_UNDER = ["crew.py", "hosttrials.py", "run.py", "farmview.py", "keeper.py", "guard.py", "core/farm.py"]
 #: what has fewer words is part of another sentence, and so is this one
 WORDS, AFTERTHOUGHT = 3, ".... Try `ssh ...` by hand."
 
