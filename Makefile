@@ -52,7 +52,7 @@ $(VENV)/.installed: setup.py pyproject.toml $(if $(and $(call stamp_is_ours,$(VE
 	   { [ -e $(VENV)/.installed ] && [ -z '$(call stamp_is_ours,$(VENV)/.installed)' ]; }; then \
 		echo "setting up .venv with $$python"; "$$python" -m venv --clear $(VENV); fi
 	@mkdir -p $(VENV)/tmp
-	@$(PIP) install --editable .
+	@$(PIP) install --config-settings editable_mode=compat --editable .
 	@rm -rf $(VENV)/tmp && echo '$(HERE)' > $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
@@ -111,7 +111,7 @@ test-all:
 		if [ "$$(cat $$venv/.dev 2>/dev/null)" != '$(HERE)' ] || [ setup.py -nt $$venv/.dev ] || [ requirements-dev.txt -nt $$venv/.dev ]; then \
 			"$$python" -m venv --clear $$venv && mkdir -p $$venv/tmp && \
 			$(subst $(VENV)/tmp,'$$venv'/tmp,$(INSIDE)) \
-				$$venv/bin/python -m pip --quiet install --editable . --requirement requirements-dev.txt && \
+				$$venv/bin/python -m pip --quiet install --config-settings editable_mode=compat --editable . --requirement requirements-dev.txt && \
 			rm -rf $$venv/tmp && echo '$(HERE)' > $$venv/.dev || exit 1; \
 		fi; \
 		if $$venv/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider tests/unit tests/contract; \

@@ -18,7 +18,6 @@ from coordinator.errors import LaunchFailed
 from coordinator.executors.base import Started
 from coordinator.executors.local import LocalExecutor
 from coordinator.executors.remote import RemoteExecutor
-from coordinator.executors.sshkeys import no_key_words
 
 
 def is_here(host: str) -> bool:
@@ -55,6 +54,8 @@ class AnyExecutor:
         others = {host: options for host, options in hosts.items() if not is_here(host)}
         if not others:
             return
+        from coordinator.executors.sshkeys import no_key_words  # a job of this machine does not wait for it
+
         words = no_key_words(others)
         if words is not None and not all(paths.is_this_machine(host) for host in others):
             raise LaunchFailed(words)
