@@ -178,9 +178,20 @@ class Crew:
             return False
         if post.host in self._sent_away:
             return True
+        if self._none_too_many(post.host):
+            return False
         living = [n for p in self.posts.values() if p.host == post.host for n in self._living(p)]
         everybody = sum(len(self._living(p)) for p in self.posts.values())
         return len(living) > self.slots.get(post.host, 0) or everybody > self.limit
+
+    def _none_too_many(self, host: str) -> bool:
+        """Is it so even if all live? Asked in each exchange, so that it must not look at each processor."""
+        at_host = everybody = 0
+        for post in self.posts.values():
+            everybody += len(post.numbers)
+            if post.host == host:
+                at_host += len(post.numbers)
+        return at_host <= self.slots.get(host, 0) and everybody <= self.limit
 
     def counted(self) -> dict[str, int]:
         """{host: processors that shall be or are there}, leaving ones too."""

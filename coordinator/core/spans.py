@@ -79,6 +79,11 @@ class Spans:
         flat = self._flat
         if a >= b or not flat or b <= flat[0] or a >= flat[-1]:
             return 0
+        if len(flat) == 2:  # of most leases one range is open, and all of it is reported at once
+            x, y = flat
+            if a <= x and y <= b:
+                self.clear()
+                return y - x
         gone = self.covered(a, b)
         if gone:
             i, j = bisect_left(flat, a), bisect_right(flat, b)
