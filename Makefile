@@ -4,7 +4,8 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo venv dev system lint types layers fast test test-hosts soak quick test-all bench testbed testbed-shell testbed-down \
+.PHONY: help demo venv dev system lint types layers fast test test-hosts soak quick test-all bench bench-quick bench-system \
+	testbed testbed-shell testbed-down \
 	clean FORCE
 
 HERE := $(CURDIR)
@@ -19,6 +20,7 @@ ROUNDS := 10
 # Nothing is written outside the clone by setting up or by the demonstration.
 INSIDE = TMPDIR='$(HERE)/$(VENV)/tmp' PIP_CACHE_DIR='$(HERE)/$(VENV)/pip-cache' PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	PIP_NO_WARN_SCRIPT_LOCATION=1 PIP_ROOT_USER_ACTION=ignore
+INSIDE_BENCH = PIP_CACHE_DIR='$(HERE)/.venv-bench/pip-cache' PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 PIP = $(INSIDE) $(PY) -m pip --quiet
 
 # The stamps hold the clone's path: a clone that was moved or copied is set up anew, since an environment cannot move.
@@ -32,7 +34,8 @@ help:
 	@echo 'make soak      the table of faults on such hosts ten times, with 200 random schedules; about an hour; or ROUNDS=1'
 	@echo 'make quick     lint, types, layers and the fast tests, in less than 30 s'
 	@echo 'make test-all  the fast tests under each of Python $(VERSIONS) that is here'
-	@echo 'make bench     what benchmarks/ measures'
+	@echo 'make bench     ours beside every peer, in one run of some hours: tables, JSON, a plot (docs/performance.rst)'
+	@echo 'make bench-quick  ours beside Pool, joblib and dask, in less than 3 minutes'
 	@echo 'make testbed   N=3 hosts with sshd on this machine, to try a cluster on; as root, see tests/testbed/README.rst'
 	@echo '               make testbed-shell enters it, make testbed-down removes it'
 	@echo 'make venv      only set up .venv, for `python coordinator.py`'
@@ -118,8 +121,18 @@ test-all:
 		then summary="$$summary$$version passed; "; else summary="$$summary$$version FAILED; "; status=1; fi; \
 	done; echo "test-all: $${summary%; }"; exit $$status
 
-bench: $(VENV)/.dev
-	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) "$$benchmark" || exit 1; done
+# --- measuring ----------------------------------------------------------------------------------------
+
+# Nothing that is measured runs in .venv: benchmarks/ makes environments of its own below .venv-bench, ours among them.
+# BENCH='--only start --rounds 9', for instance; `$(PY) -m benchmarks --help` lists all.
+bench: $(VENV)/.installed bench-system
+	@$(INSIDE_BENCH) $(PY) -m benchmarks $(BENCH)
+
+bench-quick: $(VENV)/.installed
+	@$(INSIDE_BENCH) $(PY) -m benchmarks --quick $(BENCH)
+
+bench-system:
+	@SYSTEM='$(SYSTEM)' sh .ci/system-packages bench
 
 # --- hosts to try a cluster on ------------------------------------------------------------------------
 
@@ -133,6 +146,6 @@ testbed-down: $(VENV)/.installed
 	@$(PY) -m tests.testbed down
 
 clean:
-	@rm -rf $(VENV) $(addprefix $(VENV)-,$(VERSIONS)) demo build dist *.egg-info .hypothesis .coverage .coverage.* \
+	@rm -rf $(VENV) .venv-bench $(addprefix $(VENV)-,$(VERSIONS)) demo build dist *.egg-info .hypothesis .coverage .coverage.* \
 		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
