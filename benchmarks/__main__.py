@@ -85,7 +85,8 @@ def main(
     with tempfile.TemporaryDirectory(prefix="work-", dir=told.results.parent) as work:
         home = Path(work, "home")
         home.mkdir()
-        ours, peers = (kind(environments, home, told.processors) for kind in (ourselves, Peers))
+        ours = ourselves(environments, home, told.processors)
+        peers = Peers(environments, home, told.processors)
         described = machine.describe(Path(work), environments, set())
         lines = told.results / "samples.jsonl"
         lines.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -109,9 +110,11 @@ class Play:
                 self._failures["", contestant.key] = FAILURES
 
     def take(self, turns: Sequence[Turn]) -> Outcome:
+        began = time.monotonic()
         for number, turn in enumerate(turns, 1):
-            who = turn.contestant.label if turn.contestant else ""
-            say(f"[{number}/{len(turns)}] {turn.measure}, round {turn.round} {who}")
+            who = turn.contestant.label if turn.contestant else "of all"
+            minutes, seconds = divmod(round(time.monotonic() - began), 60)
+            say(f"[{number}/{len(turns)} {minutes}:{seconds:02}] {turn.measure}, round {turn.round}, {who}")
             try:
                 self._take(turn)
             except NotAResult as error:
@@ -137,8 +140,8 @@ class Play:
                 figures = self._peers.workload(contestant, workload, turn.n, size, directory)
             except PeerFailed as error:
                 self._peer_failed(contestant.key, f"{turn.measure}: {error.reason}")
-                key = (turn.measure, contestant.key)
-                self._failures[key] = self._failures.get(key, 0) + 1
+                asked = (turn.measure, contestant.key)
+                self._failures[asked] = self._failures.get(asked, 0) + 1
                 return
         self._sample(Sample(turn.measure, contestant.key, turn.round, turn.n, figures))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from notes import note, note_peak
 
@@ -39,7 +38,7 @@ def fail_every_thousandth(server):
         yield task_id
 
 
-def serve(n: int = 200_000, ids: str = "strings") -> Iterator[Any]:
+def serve(n: int = 200_000, ids: str = "strings") -> Iterator[str | int]:
     "n task IDs: strings of 40 characters, or integers"
     if ids == "strings":
         for number in range(n):

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.peers.order import Answers, Order, carry_out
+from benchmarks.peers.order import carry_out
+
+if TYPE_CHECKING:
+    from benchmarks.peers.order import Answers, Order
 
 
 def in_processes(order: Order, do: Callable[[int], int]) -> list[None]:

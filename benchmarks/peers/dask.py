@@ -5,21 +5,29 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.bag
 from distributed import Client, LocalCluster, as_completed
 
-from benchmarks.peers.order import Answers, Order, carry_out
+from benchmarks.peers.order import carry_out
+
+if TYPE_CHECKING:
+    from benchmarks.peers.order import Answers, Order, Variant
 
 PARTITIONS = 100
 
 
+#: what a worker may be sent ahead of what it works on: its default keeps tasks at the scheduler, "inf" does not
+DEFAULT, ALL_AT_ONCE = 1.1, "inf"
+
+
 @contextmanager
-def cluster(order: Order) -> Iterator[Client]:
+def cluster(order: Order, saturation: float | str = ALL_AT_ONCE) -> Iterator[Client]:
     """Scheduler and workers on this machine, without the page."""
-    settings = {"distributed.scheduler.worker-saturation": "inf", "distributed.admin.tick.limit": "1h"}
+    settings = {"distributed.scheduler.worker-saturation": saturation, "distributed.admin.tick.limit": "1h"}
     with (
         dask.config.set(settings),
         LocalCluster(
@@ -31,10 +39,10 @@ def cluster(order: Order) -> Iterator[Client]:
 
 
 @contextmanager
-def futures(order: Order) -> Iterator[Answers]:
+def futures(saturation: float | str, batch_size: int | None, order: Order) -> Iterator[Answers]:
     task = order.task()
-    with cluster(order) as client:
-        yield lambda task_ids: as_completed(client.map(task, list(task_ids), pure=False))
+    with cluster(order, saturation) as client:
+        yield lambda task_ids: as_completed(client.map(task, list(task_ids), pure=False, batch_size=batch_size))
 
 
 @contextmanager
@@ -50,6 +58,13 @@ def bag(order: Order) -> Iterator[Answers]:
         yield answers
 
 
+VARIANTS: dict[str, Variant] = {
+    "dask-futures": partial(futures, ALL_AT_ONCE, None),
+    "dask-default": partial(futures, DEFAULT, None),
+    "dask-batches": partial(futures, DEFAULT, 1000),
+    "dask-bag": bag,
+}
+
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=UserWarning)  # "sending large graph": it is
-    carry_out({"dask-futures": futures, "dask-bag": bag})
+    carry_out(VARIANTS)

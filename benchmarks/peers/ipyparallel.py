@@ -6,10 +6,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import ipyparallel
 
-from benchmarks.peers.order import Answers, Order, Variant, carry_out
+from benchmarks.peers.order import carry_out
+
+if TYPE_CHECKING:
+    from benchmarks.peers.order import Answers, Order, Variant
 
 
 @contextmanager

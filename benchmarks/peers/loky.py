@@ -7,18 +7,22 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from joblib import Parallel, delayed
 
-from benchmarks.peers.order import Answers, Order, carry_out, tell
+from benchmarks.peers.order import carry_out, tell
+
+if TYPE_CHECKING:
+    from benchmarks.peers.order import Answers, Order, Variant
 
 
 @contextmanager
-def auto(order: Order) -> Iterator[Answers]:
+def batches(batch_size: int | str, order: Order) -> Iterator[Answers]:
     task = order.task()
-    with Parallel(n_jobs=order.processors, batch_size="auto") as parallel:
+    with Parallel(n_jobs=order.processors, batch_size=batch_size) as parallel:
         yield lambda task_ids: parallel(delayed(task)(task_id) for task_id in task_ids)
 
 
@@ -51,8 +55,14 @@ def census(script: Path, processors: int) -> None:
     tell(len(results), began, ended, ended)
 
 
+VARIANTS: dict[str, Variant] = {
+    "joblib-auto": partial(batches, "auto"),
+    "joblib-1": partial(batches, 1),
+    "joblib-generator": as_they_come,
+}
+
 if __name__ == "__main__":
     if sys.argv[1] == "census":
         census(Path(sys.argv[2]), int(sys.argv[3]))
     else:
-        carry_out({"joblib-auto": auto, "joblib-generator": as_they_come})
+        carry_out(VARIANTS)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mpi4py.futures import MPIPoolExecutor
 
-from benchmarks.peers.order import Answers, Order, Variant, carry_out
+from benchmarks.peers.order import carry_out
+
+if TYPE_CHECKING:
+    from benchmarks.peers.order import Answers, Order, Variant
 
 
 @contextmanager

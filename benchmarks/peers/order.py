@@ -2,39 +2,39 @@
 
 Each program of this package calls :func:`carry_out` with its variants. A variant is a context manager: entering it
 starts the workers, and it gives a function from IDs to answers. The clock runs from there to the last answer; warming
-up comes before it. The whole time, with every start and end, is taken by whoever started the program.
+up comes before it. The whole time, with every start and end, is taken by whoever started the program. It imports
+little, since starts are measured.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sized
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sized
 
-from benchmarks.peers.work import STRINGS, is_long, stream, task_of
+from benchmarks.peers.work import is_long, stream, task_of
 
-Answers = Callable[[Iterable[Any]], Iterable[Any]]
+TYPE_CHECKING = False  # as typing's own, without its import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    Answers = Callable[[Iterable[Any]], Iterable[Any]]
+    Variant = Callable[["Order"], AbstractContextManager[Answers]]
 
 
-@dataclass(frozen=True)
 class Order:
     """``work``, ``size``: see work.task_of; ``ids``: strings or integers; ``n``: tasks; ``warm``: let each worker do
     something before the clock runs."""
 
-    variant: str
-    work: str = "noop"
-    size: float = 0.0
-    ids: str = STRINGS
-    n: int = 1000
-    processors: int = 2
-    warm: bool = True
+    def __init__(
+        self, variant: str, n: int, work: str, size: float, ids: str, processors: int = 2, warm: bool = True
+    ) -> None:
+        self.variant, self.n, self.work, self.size, self.ids = variant, n, work, size, ids
+        self.processors, self.warm = processors, warm
 
     def task(self) -> Callable[[Any], None]:
         return task_of(self.work, self.size, self.n)
@@ -42,8 +42,12 @@ class Order:
     def stream(self) -> Iterable[Any]:
         return stream(self.ids, self.n)
 
-
-Variant = Callable[[Order], AbstractContextManager[Answers]]
+    def few(self) -> list[Any]:
+        """Some IDs to warm up with, none of them a long task."""
+        if self.work == "tail":
+            short = (number for number in range(self.n) if not is_long(number, self.n))
+            return [number for number, _ in zip(short, range(2 * self.processors), strict=False)]
+        return list(stream(self.ids, 2 * self.processors))
 
 
 def carry_out(variants: dict[str, Variant]) -> None:
@@ -51,10 +55,7 @@ def carry_out(variants: dict[str, Variant]) -> None:
     order = Order(**json.loads(sys.argv[1]))
     with variants[order.variant](order) as answers:
         if order.warm:
-            # Integers that are no long task of `tail`.
-            short = (number for number in range(order.n) if order.work != "tail" or not is_long(number, order.n))
-            first_few = [number for number, _ in zip(short, range(2 * order.processors), strict=False)]
-            deque(answers(first_few if order.work == "tail" else list(stream(order.ids, len(first_few)))), maxlen=0)
+            deque(answers(order.few()), maxlen=0)
         began = time.monotonic()
         first, count = counted(answers(order.stream()))
         ended = time.monotonic()
@@ -81,5 +82,5 @@ def tell(answers: int, began: float, first: float, ended: float) -> None:
 
 def peak_mib() -> float:
     """The most memory that this process ever had, as the kernel keeps it."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
-    return int(found[1]) / 1024 if found else 0.0
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))

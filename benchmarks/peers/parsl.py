@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import as_completed
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import parsl
 from parsl.config import Config
@@ -14,7 +14,10 @@ from parsl.executors import HighThroughputExecutor
 from parsl.launchers import SimpleLauncher
 from parsl.providers import LocalProvider
 
-from benchmarks.peers.order import Answers, Order, carry_out
+from benchmarks.peers.order import carry_out
+
+if TYPE_CHECKING:
+    from benchmarks.peers.order import Answers, Order
 
 
 @contextmanager

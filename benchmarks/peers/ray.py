@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
@@ -15,7 +15,10 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 import ray
 from ray.util.multiprocessing import Pool
 
-from benchmarks.peers.order import Answers, Order, Variant, carry_out
+from benchmarks.peers.order import carry_out
+
+if TYPE_CHECKING:
+    from benchmarks.peers.order import Answers, Order, Variant
 
 
 @contextmanager

@@ -7,9 +7,12 @@ their names.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+
+TYPE_CHECKING = False  # as typing's own, without its import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 STRINGS, INTEGERS = "strings", "integers"
 #: one task in so many is long in the work ``tail``, and so many times longer
