@@ -31,7 +31,7 @@ from benchmarks.rounds import Outcome, Play, kept_in, plan, say
 from benchmarks.workloads import BY_KEY, MEASURES, SPECIAL, taking_part
 
 RESULTS = PLACE / "results"
-ROUNDS, ROUNDS_QUICK = 5, 3
+ROUNDS, ROUNDS_QUICK = 5, 2
 
 
 def asked(argv: Sequence[str]) -> argparse.Namespace:

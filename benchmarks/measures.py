@@ -78,6 +78,11 @@ def rates(n: int, whole_s: float, inside_s: float) -> dict[str, float]:
     return figures
 
 
+def too_fast(figures: dict[str, float], n: int, size_s: float, processors: int) -> bool:
+    """Were ``n`` sleeps over before they can be? Then somebody counted what was not done."""
+    return figures["inside_s"] < n * size_s / processors * 0.999
+
+
 def ideal_s(durations_s: Sequence[float], processors: int) -> float:
     """When the last of these tasks ends if each is begun, in this order, by whoever is free first."""
     free = [0.0] * processors

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.contestants import Contestant
 from benchmarks.environments import ROOT, Environments, check_program
-from benchmarks.measures import rates
+from benchmarks.measures import rates, too_fast
 from benchmarks.running import Ran, environment, run
 from benchmarks.workloads import Workload
 
@@ -47,6 +47,8 @@ class Peers:
         if told["answers"] != n:
             raise PeerFailed(f"{told['answers']:,} answers to {n:,} tasks")
         figures = rates(n, ran.whole_s, told["ended"] - told["began"])
+        if workload.work == "sleep" and too_fast(figures, n, size, self.processors):
+            raise PeerFailed(f"{n:,} answers within {figures['inside_s']:.3f} s, before the tasks can be done")
         figures["peak_mib"] = told["peak_mib"]
         if n == 1:
             figures["first_s"] = told["first"] - ran.launched

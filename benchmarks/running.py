@@ -44,8 +44,9 @@ class Ran:
         """Why it failed, in its own last words."""
         if self.status is None:
             return f"it did not end within {self.whole_s:.0f} s"
-        said = [line for line in self.err.splitlines() if line.strip()]
-        return f"exit status {self.status}: {said[-1].strip()[:200] if said else 'it said nothing'}"
+        said = [line.strip() for line in self.err.splitlines() if any(map(str.isalpha, line))]
+        errors = [line for line in said if "Error" in line or "error" in line] or said
+        return f"exit status {self.status}: {errors[-1][:200] if errors else 'it said nothing'}"
 
 
 def run(words: Sequence[str], directory: Path, env: Mapping[str, str], limit_s: float) -> Ran:

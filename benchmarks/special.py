@@ -32,7 +32,7 @@ GROWING = ("dask-futures", "ray-tasks", "parsl")
 #: seconds after the first task when a Coordinator is killed
 KILL_AFTER_S = 0.1
 #: starts of an interpreter for one figure
-STARTS = 11
+STARTS, STARTS_QUICK = 11, 5
 
 Figures = dict[str, dict[str, float]]
 
@@ -145,7 +145,7 @@ def imports(field: Field) -> Figures:
     directory = field.directory("import")
     lines = {"bare": "pass", "processor": "import coordinator.processor", "script": "import coordinator.script"}
     seconds: dict[str, list[float]] = {what: [] for what in lines}
-    for _ in range(STARTS + 1):
+    for _ in range((STARTS_QUICK if field.quick else STARTS) + 1):
         for what, line in lines.items():
             ran = run([python, "-c", line], directory, field.ours.environment(directory), 60.0)
             seconds[what].append(ran.whole_s)

@@ -77,6 +77,8 @@ def _tasks(workload: Workload, contestant: Contestant, quick: bool) -> int:
             return 0  # who is slow with strings is as slow with integers
         most = contestant.noop * workload.n_quick // workload.n if quick else contestant.noop
         return min(n, most)
+    if contestant.slow and quick:
+        return 0  # its share of the minutes is for starts and no-op tasks
     return n // SLOW_SHARE if contestant.slow and workload.work != "tail" else n
 
 

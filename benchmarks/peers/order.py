@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Sized
 
 from benchmarks.peers.work import is_long, stream, task_of
 
@@ -63,8 +62,11 @@ def carry_out(variants: dict[str, Variant]) -> None:
 
 
 def counted(answers: Iterable[Any]) -> tuple[float, int]:
-    """When the first answer was here (time.monotonic(), 0.0 if nobody could see it come), and how many came."""
-    if isinstance(answers, Sized):
+    """When the first answer was here (time.monotonic(), 0.0 if nobody could see it come), and how many came.
+
+    A list is all of them; anything else is waited for, though it may know its length before its answers are there.
+    """
+    if isinstance(answers, list):
         return 0.0, len(answers)
     coming = iter(answers)
     for _ in coming:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from benchmarks.peers.order import Answers, Order, Variant
 
 MODULE = "benchmarks.peers.tasks"
+#: Huey's workers and whoever waits for a result look into the file again and again, at most so many seconds apart
+LOOK_S = 0.001
+HUEY_LOOKS = ("-q", f"-d{LOOK_S}", f"-m{LOOK_S}")
 
 
 @contextmanager
@@ -48,7 +51,9 @@ def commands_of(queue: str, processors: int, broker: Any) -> list[list[str]]:
             [*python, "celery", "-A", MODULE, "worker", f"-c{processors}", "-Pprefork", "-lERROR", "--without-gossip"]
         ],
         "dramatiq": [[*python, "dramatiq", MODULE, f"--processes={processors}", "--threads=1", "--skip-logging"]],
-        "huey": [[*python, "huey.bin.huey_consumer", f"{MODULE}.app", f"-w{processors}", "-kprocess", "-q", "-d0.001"]],
+        "huey": [
+            [*python, "huey.bin.huey_consumer", f"{MODULE}.app", f"-w{processors}", "-kprocess", "-q", *HUEY_LOOKS]
+        ],
         "rq-fork": [[*python, "rq.cli", "worker", "--quiet", "--url", url]] * processors,
         "rq": [[*python, "rq.cli", "worker", "--quiet", "-w", "rq.SimpleWorker", "--url", url]] * processors,
     }[queue]
@@ -88,7 +93,7 @@ def served(queue: str, order: Order) -> Iterator[Answers]:
         def answers(task_ids: Iterable[Any]) -> Iterator[Any]:
             sent = [send(task_id) for task_id in task_ids]
             if queue == "huey":
-                return (result.get(blocking=True, timeout=60) for result in sent)
+                return (result.get(blocking=True, timeout=60, max_delay=LOOK_S) for result in sent)
             return tasks.tally.wait(len(sent))
 
         yield answers

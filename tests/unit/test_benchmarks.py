@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from benchmarks.environments import REQUIREMENTS, distribution, requirements
 from benchmarks.goals import GOALS, Goal, verdicts
 from benchmarks.goals import judge as judge_goal
 from benchmarks.machine import file_system, processor
-from benchmarks.measures import Sample, ideal_s, percentile, rates, ratio, shown, spread, summaries, summary
+from benchmarks.measures import Sample, ideal_s, percentile, rates, ratio, shown, spread, summaries, summary, too_fast
 from benchmarks.ours import Notes, figures
 from benchmarks.page import BEGIN, END, NoMarks, filled
+from benchmarks.peers.order import counted
 from benchmarks.peers.work import INTEGERS, LONG_TIMES, STRINGS, id_of, is_long, stream
 from benchmarks.report import markdown, rst
 from benchmarks.rounds import plan
@@ -158,6 +160,24 @@ def test_a_run_tells_both_rates() -> None:
     }
 
 
+def test_what_is_over_before_it_can_be_is_noticed() -> None:
+    assert too_fast(rates(100, 1.0, 0.49), 100, 0.01, 2)
+    assert not too_fast(rates(100, 1.0, 0.5), 100, 0.01, 2)
+    assert not too_fast(rates(100, 1.0, 0.26), 100, 0.01, 4)
+
+
+@pytest.mark.parametrize(
+    ("err", "reason"),
+    [
+        ("", "exit status 1: it said nothing"),
+        ("one\nImportError: no module\n-------\n\n", "exit status 1: ImportError: no module"),
+        ("one\ntwo\n", "exit status 1: two"),
+    ],
+)
+def test_the_reason_of_a_failure_is_what_was_said_of_it(err: str, reason: str) -> None:
+    assert Ran(1, "", err, 0.0, 1.0).reason == reason
+
+
 # --- what our own runs note -----------------------------------------------------------------------------
 
 
@@ -208,6 +228,29 @@ def test_one_task_in_a_hundred_is_long_and_they_are_not_in_a_row(n: int) -> None
     assert len(long) == n // 100
     assert all(later - earlier > 1 for earlier, later in itertools.pairwise(long))
     assert LONG_TIMES == 100
+
+
+class Promised:
+    """Answers that say how many they will be, as ipyparallel's do."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.given = n, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[None]:
+        for _ in range(self.n):
+            self.given += 1
+            yield None
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5])
+def test_answers_are_waited_for_before_they_are_counted(n: int) -> None:
+    promised = Promised(n)
+    assert counted(promised)[1] == n
+    assert promised.given == n
+    assert counted([None] * n) == (0.0, n)
 
 
 # --- who takes part -------------------------------------------------------------------------------------
