@@ -50,6 +50,7 @@ def asked(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print the result instead of the tables")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIRECTORY", help="where it is saved")
     told = parser.parse_args(argv)
+    told.results = told.results.resolve()  # the measured programs work elsewhere
     told.rounds = told.rounds or (ROUNDS_QUICK if told.quick else ROUNDS)
     told.only, told.skip = ({name for given in some for name in given.split(",")} for some in (told.only, told.skip))
     unknown = (told.only | told.skip) - set(names)

@@ -52,7 +52,8 @@ class Doubling(Losing):
 
 def bench(directory: Path, *words: str, ourselves: type[Ours] = Ours) -> tuple[int, dict]:
     """Exit status, and the result that was saved."""
-    few = ["--quick", "--share=0.01", "--rounds=1", f"--results={directory / 'results'}"]
+    # Relative, as people type it; the test's current directory is `directory`.
+    few = ["--quick", "--share=0.01", "--rounds=1", "--results=results"]
     status = main([*few, *words], ThisOne(directory), ourselves)
     return status, json.loads((directory / "results" / "quick.json").read_text())
 
