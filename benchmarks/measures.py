@@ -119,4 +119,5 @@ def spread(value: Summary | None, figure: str = "") -> str:
 
 
 def _three(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    digits = next((digits for digits, least in enumerate((100, 10, 1)) if abs(value) >= least), 3)
+    return f"{value:.{digits}f}"

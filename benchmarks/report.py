@@ -120,8 +120,8 @@ def about(result: dict[str, Any]) -> list[str]:
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['disk']}"
     return [
         f"{machine['when']} UTC, commit {machine['commit']}. {where}, {machine['system']}, Python {machine['python']}; "
-        f"load before the run {machine['load_before']:.1f}, {asked['processors']} processors, {asked['rounds']} rounds"
-        + (", a quick run whose figures are no reference." if is_quick(result) else "."),
+        f"load before the run {machine['load_before']:.1f}; processors {asked['processors']}, rounds {asked['rounds']}"
+        + ("; a run with few tasks, whose figures are no reference." if is_quick(result) else "."),
         f"Peers: {packages or 'none that is installed'}.",
     ]
 

@@ -136,7 +136,7 @@ def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(values: list
         (12_345, "tasks_per_s", "12.3k"),
         (1_234, "tasks_per_s", "1,234"),
         (12.3456, "tasks_per_s", "12.3"),
-        (0.0512, "first_s", "0.05"),
+        (0.0512, "first_s", "0.051"),
         (1073, "peak_mib", "1073"),
         (12_000, "", "12,000"),
     ],
