@@ -78,8 +78,9 @@ def next_calls(field: Field) -> Figures:
     n = field.tasks(40_000, 3_000)
     found: Figures = {}
     for contestant in serving.CLASSIC:
-        tasks = n // 4 if "lines" not in serving.CLASSIC[contestant] else n
-        found[contestant] = serving.classic(field.ours, contestant, tasks, field.directory(contestant))
+        how, connections = serving.CLASSIC[contestant]
+        share = {"lines": 1, "proxy": 4}[how] * (1 if connections > 2 else 3)  # the slow ones get fewer
+        found[contestant] = serving.classic(field.ours, contestant, n // share, field.directory(contestant))
     return found
 
 

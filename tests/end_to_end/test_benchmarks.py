@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import serving
+from benchmarks import environments, serving
 from benchmarks.__main__ import main
 from benchmarks.accepted import NotAResult
 from benchmarks.contestants import BY_KEY
@@ -102,6 +102,23 @@ def test_a_peer_that_answers_less_than_it_was_asked_is_reported(tmp_path: Path) 
     with pytest.raises(PeerFailed) as failed:
         Few(ThisOne(tmp_path), tmp_path, 2).workload(pool, workload, 100, 0.0, tmp_path)
     assert failed.value.reason == "99 answers to 100 tasks"
+
+
+def test_what_cannot_be_installed_is_told_with_the_installers_reason_and_not_tried_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def wanted(name: str) -> list[str]:
+        tried.append(name)
+        return ["--no-index", "no-such-package==1.0"]
+
+    monkeypatch.setattr(environments, "requirements", wanted)
+    made = Environments(tmp_path / "made")
+    for _ in range(2):
+        with pytest.raises(NotInstallable, match=r"No matching distribution found for no-such-package==1\.0"):
+            made.python("quick")
+    assert tried == ["quick"]
 
 
 def test_what_a_program_leaves_behind_is_ended_and_named(tmp_path: Path) -> None:
