@@ -39,13 +39,13 @@ class Address:
 class Line:
     """One connection. ``number``: whose; ``sent``: time.monotonic() of the call under way."""
 
-    __slots__ = ("_unread", "_wanted", "connection", "number", "sent")
+    __slots__ = ("_begin", "_unread", "_wanted", "connection", "number", "sent")
 
     def __init__(self, number: int, connection: socket.socket) -> None:
         self.number, self.connection = number, connection
         self.sent = 0.0
         self._unread = b""
-        self._wanted = 0
+        self._begin = self._wanted = 0
 
     def read(self) -> bytes | None:
         """The body of an answer that is complete now, else None. Raises Broken."""
@@ -64,10 +64,11 @@ class Line:
             if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
                 raise Broken(f"the server refused a call: {head.splitlines()[0].decode()}")
             at = head.lower().find(b"content-length:")
+            self._begin = end + 4
             self._wanted = end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0])
         if len(self._unread) < self._wanted:
             return None
-        body = self._unread[self._unread.find(b"\r\n\r\n") + 4 : self._wanted]
+        body = self._unread[self._begin : self._wanted]
         self._unread, self._wanted = b"", 0
         return body
 
