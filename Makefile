@@ -34,7 +34,7 @@ help:
 	@echo 'make soak      the table of faults on such hosts ten times, with 200 random schedules; about an hour; or ROUNDS=1'
 	@echo 'make quick     lint, types, layers and the fast tests, in less than 30 s'
 	@echo 'make test-all  the fast tests under each of Python $(VERSIONS) that is here'
-	@echo 'make bench     ours beside every peer, in one run of some hours: tables, JSON, a plot (docs/performance.rst)'
+	@echo 'make bench     ours beside every peer, in one run of two hours: tables, JSON, a plot (docs/performance.rst)'
 	@echo 'make bench-quick  ours beside Pool, joblib and dask, in less than 3 minutes'
 	@echo 'make testbed   N=3 hosts with sshd on this machine, to try a cluster on; as root, see tests/testbed/README.rst'
 	@echo '               make testbed-shell enters it, make testbed-down removes it'

@@ -1,6 +1,6 @@
 """``python -m benchmarks``: peers and ourselves in one run, in turn; tables, a saved result and a plot.
 
-    python -m benchmarks                       everything: some hours
+    python -m benchmarks                       everything: about two hours
     python -m benchmarks --quick               ours against Pool, joblib and dask: some minutes
     python -m benchmarks --only start,huey     only these measures, or only these contestants beside ourselves
     python -m benchmarks --json                the result on stdout, as it is saved

@@ -1,4 +1,6 @@
-"""How long one Plan takes on a large farm: 5,000 hosts of 16 slots shared by 50 jobs. Run with ``make bench``.
+"""How long one Plan takes on a large farm: 5,000 hosts of 16 slots shared by 50 jobs.
+
+    python -m benchmarks.balance
 
 The first Plan places 80,000 processors; the next ones are what an event costs while all of them run: a host that goes,
 a job that comes. All of them must be far below two seconds, since every event makes one.

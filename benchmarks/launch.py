@@ -1,6 +1,6 @@
 """How long it takes from a command to the first task on a host that is logged in to over SSH.
 
-    python benchmarks/launch.py [--rounds=5] [HOST]
+    python -m benchmarks.launch [--rounds=5] [HOST]
 
 HOST is one that you can ssh to and that sees this checkout and Python under the same paths. Without it, as root, a host
 of tests/testbed is put up for the while. The script imports nothing but coordinator. Each round types ``python first.py

@@ -118,8 +118,11 @@ class Play:
             try:
                 self._take(turn)
             except NotAResult as error:
-                self.outcome.wrong.append(f"{turn.measure}, round {turn.round}, {who or 'ours'}: {error}")
+                self.outcome.wrong.append(f"{turn.measure}, round {turn.round}, {who}: {error}")
                 say(self.outcome.wrong[-1])
+            except KeyboardInterrupt:  # what was measured so far is told
+                self.outcome.wrong.append(f"interrupted in run {number} of {len(turns)}: the tables are not whole")
+                break
         return self.outcome
 
     def _take(self, turn: Turn) -> None:
