@@ -129,7 +129,7 @@ bench: $(VENV)/.installed bench-system
 	@$(INSIDE_BENCH) $(PY) -m benchmarks $(BENCH)
 
 bench-quick: $(VENV)/.installed
-	@$(INSIDE_BENCH) $(PY) -m benchmarks --quick $(BENCH)
+	@$(INSIDE_BENCH) $(PY) -m benchmarks --quick --no_plot $(BENCH)
 
 bench-system:
 	@SYSTEM='$(SYSTEM)' sh .ci/system-packages bench

@@ -48,6 +48,7 @@ def asked(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--simulated", type=int, default=2000, metavar="N", help="how many simulated processors")
     parser.add_argument("--simulated_s", type=float, default=600.0, metavar="SECONDS", help="how long they work")
     parser.add_argument("--json", action="store_true", help="print the result instead of the tables")
+    parser.add_argument("--no_plot", action="store_true", help="draw nothing, and install no matplotlib for it")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIRECTORY", help="where it is saved")
     told = parser.parse_args(argv)
     told.results = told.results.resolve()  # the measured programs work elsewhere
@@ -133,11 +134,12 @@ def show(told: argparse.Namespace, environments: Environments, result: dict[str,
     text = markdown(result)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     print(json.dumps(result, indent=1) if told.json else text)
-    try:
-        draw(path.resolve(), environments, *(path.resolve().with_suffix(suffix) for suffix in (".svg", ".png")))
-        say(f"saved as {path} with .md, .svg and .png beside it")
-    except NotInstallable as error:
-        say(f"saved as {path} with .md beside it; no plot: {error.reason}")
+    say(f"saved as {path}, with .md beside it")
+    if not told.no_plot:
+        try:
+            draw(path, environments, path.with_suffix(".svg"), path.with_suffix(".png"))
+        except NotInstallable as error:
+            say(f"no plot: {error.reason}")
     for wrong in result["wrong"]:
         say(f"NOT A RESULT: {wrong}")
     return 1 if result["wrong"] else 0
