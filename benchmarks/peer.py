@@ -6,6 +6,7 @@ What it counts as answers is compared with what was asked for; a peer that answe
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,10 @@ class Peers:
         if contestant.module == "mpi":  # a master and its workers
             launcher = ["mpirun", "--oversubscribe", "-n", str(1 + self.processors)]
             command = [*launcher, str(python), "-m", "mpi4py.futures", *module]
-        env = environment(ROOT, self._home, python.parent)
-        ran = run(command, directory, env, LIMIT_S)
+        # With a short name, since some have their sockets there; what they leave in it goes with it.
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as theirs:
+            env = environment(ROOT, self._home, python.parent, TMPDIR=theirs)
+            ran = run(command, directory, env, LIMIT_S)
         if ran.status != 0:
             raise PeerFailed(ran.reason)
         try:
