@@ -13,6 +13,8 @@ VENV := .venv
 PY := '$(HERE)/$(VENV)/bin/python'
 VERSIONS := 3.11 3.12 3.13
 WORKERS := 2
+# Of tests that mostly wait, for hosts and for leases.
+WAITERS := 3
 NAME := CENSUS
 N := 3
 ROUNDS := 10
@@ -74,10 +76,10 @@ demo: $(VENV)/.installed
 		$(PY) ../examples/census.py $(NAME) --local
 
 test: $(VENV)/.dev system lint types layers
-	@$(PY) -m pytest -q -n $(WORKERS) tests
+	@$(PY) -m pytest -q -n $(WAITERS) tests
 
 test-hosts: $(VENV)/.dev system
-	@$(PY) -m pytest -q -n $(WORKERS) tests/hosts
+	@$(PY) -m pytest -q -n $(WAITERS) tests/hosts
 
 soak: $(VENV)/.dev system
 	@$(PY) -m tests.hosts.faults.soak $(ROUNDS)

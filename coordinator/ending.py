@@ -58,7 +58,8 @@ class Ending:
             return
         if self._since is None:
             self._since = now
-        working = any(run.ledger.held_by(number) for number in run.hired)
+        # Who was not heard of for a lease has no keeper that could miss it; nobody takes its tasks over any more.
+        working = any(not lease.lapsed for number in run.hired for lease in run.ledger.held_by(number))
         if run.ledger.finished or not working or crew.killing:
             crew.ending = True
             crew.step(now, 0)

@@ -32,8 +32,12 @@ settings.load_profile("coordinator")  # unless --hypothesis-profile names the ot
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Orphans of what a test starts become our children, so that the leak check sees them too (daemons above all)."""
+    """Orphans of what a test starts become our children, so that the leak check sees them too (daemons above all).
+
+    What a test starts can be interrupted, also where a shell in the background started the tests with Ctrl-C ignored.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -553,3 +553,22 @@ def test_a_processor_started_by_hand_takes_its_share(farm: Farm) -> None:
             assert hand.wait().status == 0
     assert ended.status == 0, ended.said
     assert sorted(ended.results) == [(0, "farm")] + [(n, "hand") for n in range(1, 6)]
+
+
+def test_a_job_that_stops_does_not_wait_for_a_processor_that_was_killed_and_has_no_keeper(farm: Farm) -> None:
+    farm.script(_BUSY)
+    with farm.start("--lease=1", local=1) as job:
+        job.until((farm.directory / "busy").exists, "began its first task")
+        (farm.directory / "hand").mkdir()
+        by_hand = (
+            (farm.directory / "script.py").read_text().replace('server.result("farm")', 'touch("held"); wait_for("x")')
+        )
+        (farm.directory / "hand" / "script.py").write_text(by_hand)
+        with Farm(farm.directory / "hand").start(f"--url={job.url()}", job="", local=None) as hand:
+            job.until((farm.directory / "held").exists, "gave it a task")
+            hand.process.kill()
+        job.interrupt()
+        farm.touch("go")
+        ended = job.wait()
+    assert ended.status == 130, ended.said
+    assert "lease lapsed" in ended.text(".log")
