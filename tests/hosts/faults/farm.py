@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -262,15 +262,24 @@ def begin(farm: HostsFarm, *words: str, count: int = 3, hosts: Sequence[str] = (
 
 
 def family(host: Host) -> list[Inhabitant]:
-    """Guard, zygote and one processor of the job on a host, as far as they are there."""
+    """Guard, zygote and the processors of the job on a host, as far as they are there."""
+    return next(families(host), [])
+
+
+def guards(host: Host) -> list[Inhabitant]:
+    """Each guard of the job that is there."""
+    return [guard for guard, *_ in families(host)]
+
+
+def families(host: Host) -> Iterator[list[Inhabitant]]:
+    """Each guard with its zygote and the processors."""
     everybody = host.processes()
     for guard in everybody:
         if "coordinator.keeper" not in guard.argv:
             continue
         zygote = next((one for one in everybody if one.parent == guard.pid and "script.py" in one.argv), None)
         if zygote is not None:
-            return [guard, zygote, *(one for one in everybody if one.parent == zygote.pid)]
-    return []
+            yield [guard, zygote, *(one for one in everybody if one.parent == zygote.pid)]
 
 
 def _epoch() -> float:
