@@ -139,7 +139,7 @@ def show(told: argparse.Namespace, environments: Environments, result: dict[str,
         try:
             draw(path, environments, path.with_suffix(".svg"), path.with_suffix(".png"))
         except NotInstallable as error:
-            say(f"no plot: {error.reason}")
+            say(f"no plot: {error}")
     for wrong in result["wrong"]:
         say(f"NOT A RESULT: {wrong}")
     return 1 if result["wrong"] else 0

@@ -22,11 +22,7 @@ INSTALL_LIMIT_S = 900.0
 
 
 class NotInstallable(Exception):
-    """``reason``: in words, for the report."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """Why, in words, for the report."""
 
 
 class Environments:
@@ -46,7 +42,7 @@ class Environments:
             try:
                 self._ready[name] = self._made(name, requirements(name))
             except NotInstallable as error:
-                self._failed[name] = error.reason
+                self._failed[name] = str(error)
                 raise
         return self._ready[name]
 

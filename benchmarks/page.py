@@ -61,7 +61,7 @@ def main() -> int:
     try:
         draw(told.result.resolve(), Environments(), (told.docs / PLOT).resolve())
     except NotInstallable as error:
-        print(error.reason, file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
     page.write_text(filled(page.read_text(encoding="utf-8"), PICTURE + rst(result, "~")), encoding="utf-8")
     return 0

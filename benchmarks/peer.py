@@ -20,11 +20,7 @@ LIMIT_S = 300.0
 
 
 class PeerFailed(Exception):
-    """A peer did not do what it was asked for; ``reason`` says what happened."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """A peer did not do what it was asked for: what happened."""
 
 
 class Peers:

@@ -106,7 +106,7 @@ class Play:
                 self._peers.check(contestant)
                 self._peers.workload(contestant, workload, 10, self._size(workload), self.directory("ready"))
             except (NotInstallable, PeerFailed) as error:
-                self._peer_failed(contestant.key, error.reason)
+                self._peer_failed(contestant.key, str(error))
                 self._failures["", contestant.key] = FAILURES
 
     def take(self, turns: Sequence[Turn]) -> Outcome:
@@ -142,7 +142,7 @@ class Play:
             try:
                 figures = self._peers.workload(contestant, workload, turn.n, size, directory)
             except PeerFailed as error:
-                self._peer_failed(contestant.key, f"{turn.measure}: {error.reason}")
+                self._peer_failed(contestant.key, f"{turn.measure}: {error}")
                 asked = (turn.measure, contestant.key)
                 self._failures[asked] = self._failures.get(asked, 0) + 1
                 return

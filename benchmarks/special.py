@@ -122,7 +122,7 @@ def memory(field: Field) -> Figures:
                 peer = contestants.BY_KEY[key]
                 found[key] = field.peers.workload(peer, workload, n, 0.0, field.directory(f"memory-{key}"))
             except PeerFailed as error:
-                field.failed(key, f"{n:,} tasks: {error.reason}")
+                field.failed(key, f"{n:,} tasks: {error}")
     return {key: {"peak_mib": figures["peak_mib"]} for key, figures in found.items()}
 
 

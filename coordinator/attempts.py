@@ -45,7 +45,7 @@ class Attempts:
     def interrupted(self, lease: int, hired: Hired, position: int, words: str) -> None:
         """An execution ended, and nobody is to blame; the task is begun again, and that is another attempt."""
         attempt = self._ledger.interrupt(position)
-        shown = ids.shown(ids.decode(self._journal.lines(position, position + 1)[0]))
+        shown = ids.shown(ids.decode(self._journal.id_text(position)))
         log.warning(
             "task interrupted id=%s attempt=%d processor=%d host=%s pid=%d: %s",
             *(shown, attempt, hired.number, hired.host, hired.pid, words),

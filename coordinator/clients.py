@@ -25,7 +25,7 @@ def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", repr(function))
 
 
-def check_functions(client: Callable[..., Any]) -> None:
+def check_client(client: Callable[..., Any]) -> None:
     """Raises NotAGenerator for what can be known before anything runs."""
     if (
         is_generator_client(client)

@@ -15,7 +15,7 @@ from typing import Any
 
 from coordinator import procs
 from coordinator.core.exchange import Request
-from coordinator.core.health import HostHealth
+from coordinator.core.health import RESTING, HostHealth
 from coordinator.errors import BadParameters, LaunchFailed, UnknownRun
 from coordinator.executors.base import Executor, Started
 from coordinator.executors.choice import is_here
@@ -206,7 +206,7 @@ class Crew:
     def cut_off(self, now: float) -> dict[str, str]:
         """{host: why} of those that are of no use for now: the ResourceController gives the job others."""
         resting = self.health.all_resting(now)
-        away = {host: f"resting: {resting[host].reason}" for host in self._sent_away if host in resting}
+        away = {host: f"{RESTING}{resting[host].reason}" for host in self._sent_away if host in resting}
         return {**away, **self.unreachable}
 
     def take_gone(self) -> list[tuple[str, int]]:

@@ -10,13 +10,11 @@ import os
 from typing import Any
 
 import coordinator
+from coordinator.core.health import RESTING
 from coordinator.core.hosts import HostInfo
 from coordinator.core.jobs import Job
 from coordinator.core.rules import place_key
 from coordinator.office import Office
-
-#: so begins what a Coordinator says of a host that it can reach and leaves alone for a while
-RESTING = "resting: "
 
 
 def status(office: Office) -> list[Any]:

@@ -150,7 +150,7 @@ class _Past:
                     number += 1
 
     def id_text(self, position: int) -> str:
-        return self.lines.lines(position, position + 1)[0]
+        return self.lines.id_text(position)
 
     def results(self) -> Iterator[tuple[int, str]]:
         """Position and canonical value of the results that count."""

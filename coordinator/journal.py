@@ -219,6 +219,10 @@ class Journal:
         """The same, joined by newlines, a slice at a time."""
         return self._lines.texts(a, b)
 
+    def id_text(self, position: int) -> str:
+        """The canonical text of one ID."""
+        return self._lines.id_text(position)
+
     def edges(self, position: int) -> tuple[int, int]:
         """Where the slice that holds ``position`` begins and ends; beyond the last one: its end, twice."""
         slices = self._state.slices

@@ -48,6 +48,10 @@ class Lines:
             number += 1
         return found
 
+    def id_text(self, position: int) -> str:
+        """The canonical text of one ID; IndexError if it is not known."""
+        return self.lines(position, position + 1)[0]
+
     def texts(self, a: int, b: int) -> Iterator[str]:
         """What ``lines`` gives, joined by newlines, a slice at a time; slices that are wanted whole are never split."""
         while a < b:

@@ -191,12 +191,12 @@ class Printer:
                     self._stale.add(ERROR)
         elif record.kind == Kind.FAILED:
             if header["final"] and header["pos"] not in state.failed:
-                self._files[ERROR].put(ids.to_lines(self._lines.lines(header["pos"], header["pos"] + 1)[0]))
+                self._files[ERROR].put(ids.to_lines(self._lines.id_text(header["pos"])))
         elif record.kind == Kind.RESULTS:
             lines = []
             for line in str(record.text, "ascii").split("\n") if record.text else ():
                 position, _, value = line.partition("\t")
-                text = self._lines.lines(int(position), int(position) + 1)[0]
+                text = self._lines.id_text(int(position))
                 lines.append(f"{ids.to_line(text)}\t{value}\n")
             self._files[RESULTS].put("".join(lines).encode())
         elif record.kind == Kind.REDO:

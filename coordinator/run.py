@@ -413,7 +413,7 @@ class Run:
 
     def task_text(self, position: int) -> str:
         """The canonical text of the ID at a position."""
-        return self.journal.lines(position, position + 1)[0]
+        return self.journal.id_text(position)
 
     def classic_lease(self, number: int, now: float) -> Lease | None:
         """One task for a classic client, which has no keeper to vouch for it."""

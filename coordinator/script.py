@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from coordinator import options
-from coordinator.clients import check_functions
+from coordinator.clients import check_client
 from coordinator.errors import BadOption, ControllerLost, CoordinatorError, PeerLost, StateError
 from coordinator.processor import Processor
 from coordinator.zygote import ROLE, Work, Zygote, work_as_processor
@@ -49,7 +49,7 @@ def start_client_or_server(
     """
     script = script or sys.argv[0]
     try:
-        check_functions(client)
+        check_client(client)
         line = options.read(sys.argv[1:], _takers(client, server, setup), sys.argv[0])
         work = Work(
             client, setup, options.taken_by(client, line.users), options.taken_by(setup, line.users) if setup else {}

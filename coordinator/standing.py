@@ -173,7 +173,7 @@ def _groups_of(place: Place, state: State) -> list[dict[str, Any]]:
             "where": group.where,
             "message": group.message,
             "count": group.count,
-            "first_ids": [json.loads(lines.lines(position, position + 1)[0]) for position in group.first],
+            "first_ids": [json.loads(lines.id_text(position)) for position in group.first],
             "traceback": group.traceback,
         }
         for group in sorted(state.errors.values(), key=lambda group: -group.count)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, settings
 from coordinator import paths, procs
 from tests import smalldisk
 from tests.smalldisk import SmallDisk
+
+if TYPE_CHECKING:
+    from tests.end_to_end.daemons import Daemons
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,6 +86,17 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
             procs.signal_identity(identity, signal.SIGKILL)
         _wait_for_end(left)
         pytest.fail(f"the test left processes behind (killed now):\n{shown}", pytrace=False)
+
+
+@pytest.fixture
+def daemons(tmp_path: Path) -> Iterator[Daemons]:
+    """A directory with script.py, whose tasks wait for "go" or "go.ID"; every daemon is ended afterwards."""
+    from tests.end_to_end.daemons import Daemons
+
+    made = Daemons(tmp_path)
+    made.script()
+    yield made
+    made.end()
 
 
 @pytest.fixture

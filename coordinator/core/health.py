@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+#: so begins what a Coordinator tells of a host that it can reach and leaves alone for a while
+RESTING = "resting: "
 #: a processor that ends in failure sooner than this says something about its host
 FAST_S = 10.0
 #: so many of them in a row, without a success between, and the host rests

@@ -159,8 +159,7 @@ def _failed(state: State, header: dict[str, Any], record: Record) -> None:
         if header.get("died") and header["host"] not in (places := state.died_at.setdefault(position, [])):
             places.append(header["host"])
         return
-    state.attempts.pop(position, None)
-    state.died_at.pop(position, None)
+    _forget_attempts(state, position, position + 1)
     if state.failed.add(position, position + 1):
         count_error(state.errors, header)
 

@@ -29,7 +29,7 @@ from coordinator.wire.client import Connection
 from coordinator.wire.server import Limits
 from tests.contract.serving import HANG_S, TOKEN, Served, request, serving, status, to_the_end
 from tests.contract.test_controller import process
-from tests.end_to_end.daemons import Daemons, until
+from tests.end_to_end.daemons import until
 
 pytestmark = pytest.mark.slow
 
@@ -593,14 +593,6 @@ def test_on_loopback_alone_it_needs_no_certificate(tmp_path):
     with process(tmp_path) as (_, told):
         assert told["url"] == f"http://127.0.0.1:{told['port']}"
     assert not tls.certificate_file().exists()
-
-
-@pytest.fixture
-def daemons(tmp_path: Path) -> Iterator[Daemons]:
-    made = Daemons(tmp_path)
-    made.script()
-    yield made
-    made.end()
 
 
 def test_a_job_keepers_processors_monitors_and_commands_speak_https(daemons, fingerprint):
