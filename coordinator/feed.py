@@ -81,7 +81,8 @@ class Feed:
         if self._pipe < 0:
             self._replace()
         run = self._job.run
-        known, most = run.ledger.todo.total(), blocks.read_ahead(len(run.hired))
+        known = run.ledger.todo.total()
+        most = blocks.read_ahead(len(run.hired), run.largest_block(run.ledger.todo.first()))
         if not self._over and not self._reading and known < most // 2 and self._job.stalled is None:
             self._loop.add_reader(self._pipe, self._readable)
             self._reading = True

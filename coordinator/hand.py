@@ -23,6 +23,8 @@ from coordinator.errors import CoordinatorLost, PeerLost, UnknownRun
 
 #: bytes of results and errors after which a report is sent before the block is over: a message has at most 4 MiB
 REPORT_BYTES = 512 << 10
+#: seconds of work, and tasks, that may pass without a look at the clock: a look costs as much as a task of nothing
+LOOK_S, LOOK_MOST = 0.001, 64
 #: seconds between two tries to reach a Coordinator that is away: the first and the longest pause
 RETRY_S, RETRY_MOST_S = 0.05, 1.0
 
@@ -195,6 +197,11 @@ class Hand:
             self._leave_ahead()
             self._say(bye=message, setup_error=setup_error)
             self._receive()
+
+    @property
+    def in_a_look(self) -> int:
+        """How many tasks may begin on one look at the clock: what is done in a moment, by the last block."""
+        return max(1, min(LOOK_MOST, int(LOOK_S / self._task_s))) if self._task_s > 0 else LOOK_MOST
 
     # --- the lookout thread ---------------------------------------------------------------------------
 

@@ -93,6 +93,8 @@ class Processor:
         self._errors_in_a_row = 0
         self._stream = self._tasks()
         self._stop_lookout = threading.Event()
+        #: is there a lookout thread; and is the main thread to look at the clock before the next task?
+        self._lookout = self._look = False
 
     # --- what the user's function calls -----------------------------------------------------------------
 
@@ -305,9 +307,14 @@ class Processor:
             if block is None:
                 return
             popleft = block.todo.popleft
+            unlooked = 0
             while True:
-                if clock() > hand.good_until:
-                    hand.confirm()
+                if unlooked <= 0 or self._look:
+                    self._look = False
+                    if clock() > hand.good_until:
+                        hand.confirm()
+                    unlooked = hand.in_a_look if self._lookout else 1
+                unlooked -= 1
                 try:
                     task_id = popleft()
                 except IndexError:
@@ -367,11 +374,14 @@ class Processor:
         """What was reported at the end of the block might be too much for one message: report before the next task."""
         if block.weight > REPORT_BYTES:
             self._hand.good_until = 0.0
+            self._look = True
 
     def _look_out(self) -> None:
         quiet_s = LOOKOUT_S
         begun = -1
+        self._lookout = True
         while not self._stop_lookout.wait(LOOKOUT_S):
+            self._look = True  # short tasks may have become long ones
             # A task that goes on and on is asked about ever less often.
             quiet_s = LOOKOUT_S if begun != self._begun else min(quiet_s * 1.5, 5.0)
             begun = self._begun

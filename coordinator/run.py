@@ -284,15 +284,16 @@ class Run:
         return self._answered(hired, answer)
 
     def _lease(self, hired: Hired, request: Request, now: float) -> Lease | None:
-        known = self.ledger.todo.total()
-        hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired))
+        known, first = self.ledger.todo.total(), self.ledger.todo.first()
+        largest = self.largest_block(first)
+        hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired), largest)
         room = self.host_trials.room(hired, now)
         if room is not None:
             if room <= 0 or not request.idle:
                 return None
             hired.size = 1
         most = hired.size
-        if most >= blocks.WHOLE_SLICES and (first := self.ledger.todo.first()) is not None:
+        if most >= blocks.WHOLE_SLICES and first is not None:
             most = blocks.to_edge(most, first, self.journal.edges(first + most))
         places = self.host_trials.hosts(now) if self.ledger.shuns else ()
         lease = self.ledger.lease(hired.number, most, now, place=hired.host, places=places)
@@ -303,6 +304,11 @@ class Run:
             words = f"its processor {holder} on {late.host} was not heard of for a lease"
             self.attempts.interrupted(number, late, max(a, late.position), words)
         return lease
+
+    def largest_block(self, first: int | None) -> int:
+        """How many tasks one block may have that begins with the task at ``first``."""
+        integers = first is not None and self.journal.integers(first, first + 1) is not None
+        return blocks.MOST_INTEGERS if integers else blocks.MOST
 
     def _answered(self, hired: Hired, answer: Answer) -> Answer:
         hired.answer = answer

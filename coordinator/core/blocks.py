@@ -17,6 +17,8 @@ GROWTH = 8
 LONG_TASK_S = 0.05
 #: most tasks of one block; their IDs lie in memory several times while the block is answered
 MOST = 2048
+#: the same of consecutive integers, which travel as two numbers
+MOST_INTEGERS = 16_384
 #: most bytes of the IDs of one block
 MOST_BYTES = 1 << 20
 #: most tasks that lie read and not leased, on however many processors; their IDs are in the journal only
@@ -25,17 +27,18 @@ MOST_AHEAD = 1 << 18
 WHOLE_SLICES = 512
 
 
-def block_size(task_s: float | None, last: int, known: int, processors: int) -> int:
+def block_size(task_s: float | None, last: int, known: int, processors: int, most: int = MOST) -> int:
     """How many tasks the next block has.
 
     ``task_s``: seconds a task took in the last blocks, None before the first report; ``last``: tasks of the last
-    block; ``known``: tasks that are read and not leased; ``processors``: how many share them. At least 1, at most
-    what is known divided by twice the processors, so that the end of the stream is shared evenly.
+    block; ``known``: tasks that are read and not leased; ``processors``: how many share them; ``most``: whatever else
+    speaks for more. At least 1, at most what is known divided by twice the processors, so that the end of the stream
+    is shared evenly.
     """
     if task_s is None or task_s >= LONG_TASK_S:
         return 1
-    wanted = int(AIM_S / task_s) if task_s > 0 else MOST
-    return max(1, min(wanted, last * GROWTH, known // (2 * max(1, processors)), MOST))
+    wanted = int(AIM_S / task_s) if task_s > 0 else most
+    return max(1, min(wanted, last * GROWTH, known // (2 * max(1, processors)), most))
 
 
 def to_edge(size: int, first: int, edges: tuple[int, int]) -> int:
@@ -46,9 +49,9 @@ def to_edge(size: int, first: int, edges: tuple[int, int]) -> int:
     return end if end <= size + size // 2 else size
 
 
-def read_ahead(processors: int) -> int:
+def read_ahead(processors: int, most: int = MOST) -> int:
     """How many tasks may lie read and not leased: so many that each processor gets blocks of the largest size."""
-    return min(4 * MOST * max(2, processors), MOST_AHEAD)
+    return min(4 * most * max(2, processors), MOST_AHEAD)
 
 
 def smoothed(old: float | None, new: float) -> float:

@@ -271,6 +271,8 @@ def to_line(text: str) -> str:
 
 def to_lines(texts: str) -> bytes:
     """``to_line`` of many, joined by newlines: lines of NAME.success, each with its end."""
+    if '"' not in texts:
+        return f"{texts}\n".encode("ascii")  # numbers and the like: a line is the text
     joined = f"\n{texts}\n"
     spaced = " " in joined and ' "\n' in joined
     if spaced or "\\" in joined or "\x7f" in joined or _OTHER_START.search(joined, 0, len(joined) - 1):
