@@ -59,7 +59,7 @@ def describe(job: Job) -> dict[str, Any]:
                 else "leaving"
                 if hired.leaving
                 else "waiting"
-                if hired.waiting
+                if run.waits(hired.number)
                 else "working",
                 "done": hired.done,
                 "failed": hired.failed,

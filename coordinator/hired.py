@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.core.exchange import Answer, Request
+from coordinator.core.exchange import Answer
 
 #: how a processor departs that may come back: its keeper was given up
 NOT_HEARD_OF = "not heard of any more"
@@ -37,7 +37,6 @@ class Hired:
     failed: int = 0
     give: bool = False
     leaving: bool = False
-    waiting: Request | None = None
     position: int = -1
     since_s: float = 0.0
     heard: float = 0.0

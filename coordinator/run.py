@@ -48,6 +48,8 @@ class Run:
         self.ledger = Ledger(policy, (recovered.life + 1) * LIFE_STRIDE + 1, term_s)
         self.hired: dict[int, Hired] = {}
         self.departed: dict[int, Hired] = {}
+        #: processors that wait for a task, and what they asked
+        self._waiting: dict[int, tuple[Hired, Request]] = {}
         self.stopping: str | None = None
         self.reason: str | None = None
         #: of what ended the stream, for people
@@ -152,6 +154,7 @@ class Run:
         the guard for killing it.
         """
         known = self.hired.pop(number, None)
+        self._waiting.pop(number, None)
         held = self.ledger.held_by(number)
         hired = known or Hired(number, host)
         if position is not None and cause == "time limit":
@@ -185,7 +188,7 @@ class Run:
     # --- the exchange -------------------------------------------------------------------------------
 
     def exchange(self, request: Request, now: float) -> Answer | None:
-        """Take a processor's report and answer it; None when it shall wait (it is then in ``waiting``)."""
+        """Take a processor's report and answer it; None when it shall wait (until ``serve_waiting``)."""
         if request.run != self.id:
             raise UnknownRun(f"this is run {self.id}; the call is for run {request.run}, which is not served here")
         hired = self.hired.get(request.processor)
@@ -211,7 +214,8 @@ class Run:
             return hired.answer
         if request.seq < hired.seq:
             raise BadRequest(f"processor {hired.number} sent call {request.seq} after call {hired.seq}")
-        hired.seq, hired.answer, hired.waiting = request.seq, None, None
+        hired.seq, hired.answer = request.seq, None
+        self._waiting.pop(hired.number, None)
         tasks, seconds = request.worked
         if tasks > 0:
             hired.last_s = seconds / tasks
@@ -243,23 +247,26 @@ class Run:
     def serve_waiting(self, now: float) -> list[tuple[int, Answer]]:
         """Answers for processors that waited and can be told something now."""
         answers = []
-        for hired in self.hired.values():
-            if hired.waiting is not None:
-                answer = self._serve(hired, hired.waiting, [], now)
-                if answer is not None:
-                    hired.waiting = None
-                    answers.append((hired.number, answer))
+        for number, (hired, request) in list(self._waiting.items()):
+            answer = self._serve(hired, request, [], now)
+            if answer is not None:
+                self._waiting.pop(number, None)
+                answers.append((number, answer))
         return answers
+
+    def waits(self, number: int) -> bool:
+        """Does that processor wait for a task?"""
+        return number in self._waiting
 
     def ask_back(self) -> None:
         """Where processors wait and there is nothing to give, ask the busy for what they have not begun."""
-        idle = sum(1 for hired in self.hired.values() if hired.waiting is not None)
+        idle = len(self._waiting)
         if not idle or self.ledger.todo:
             return
         unbegun = {
             hired.number: sum(lease.open.total() for lease in self.ledger.held_by(hired.number))
             for hired in self.hired.values()
-            if hired.waiting is None and not hired.classic
+            if not self.waits(hired.number) and not hired.classic
         }
         for number in blocks.who_gives_back(unbegun, idle):
             self.hired[number].give = True
@@ -276,7 +283,7 @@ class Run:
             elif self.ledger.finished:
                 answer.state = exchange.END
             elif request.idle and not drop:
-                hired.waiting = request
+                self._waiting[hired.number] = (hired, request)
                 return None
         if hired.give:
             answer.give = True
