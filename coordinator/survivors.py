@@ -55,13 +55,15 @@ class Survivors:
         """When the wait is over: a processor that no keeper here has, and whose own is dead, died with a lease."""
         if not self.awaited or now < self._job.crew.not_before:
             return
-        self.awaited = False
         if self.strangers or any(_could_be(one) for one in self._unheard):
-            return  # their leases lapse if they do not come
+            return  # while they do not come, nor end, only time tells: their leases lapse
+        self.awaited = False
         run = self._job.run
         here = {number for post in self._job.crew.posts.values() for number in post.numbers}
         for number in run.ledger.holders():
-            if number not in here and number not in run.hired:
+            hired = run.hired.get(number)
+            # It may have spoken to this life before it died with its keeper, which had not.
+            if number not in here and (hired is None or hired.kept):
                 self._job.log.info(
                     "processor missed number=%d: it ended before this life, its tasks go to others", number
                 )

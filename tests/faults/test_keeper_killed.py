@@ -145,6 +145,28 @@ def test_what_a_task_left_in_a_session_of_its_own_ends_with_the_job(farm: Farm) 
     farm.assert_all_is_well(range(3), once=True)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_guard_killed_before_it_came_back_though_its_processors_did_is_missed_at_once(farm: Farm, when: str) -> None:
+    farm.script("wait_for('go' if task < 2 else 'on')", "yield from range(300)")
+    first = farm.start()
+    farm.until(lambda: farm.begun() == 2, "two tasks began")
+    guard = farm.guard()
+    farm.stop(guard)
+    farm.kill(first)
+    second = farm.start()
+    farm.until(lambda: "life=2" in farm.log, "the next life")
+    farm.touch("go")
+    farm.until(lambda: farm.log.partition("life=2")[2].count("register processor=") == 2, "both processors spoke")
+    farm.until(lambda: farm.begun() == 4, "each is in its next task")
+    if when == "after":  # the wait for keepers of the last life
+        farm.until(lambda: "keeper here" in farm.log.partition("life=2")[2], "a new keeper")
+    kill(guard)
+    farm.touch("on")
+    assert farm.finish(second) == 0, farm.told()
+    farm.assert_all_is_well(range(300))
+    assert "lapsed" not in farm.log
+
+
 def test_a_guard_that_came_back_to_a_restarted_coordinator_and_is_killed_is_missed_at_once(farm: Farm) -> None:
     farm.script("wait_for('go')", "yield from range(30)")
     first = farm.start()
