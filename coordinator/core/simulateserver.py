@@ -46,8 +46,8 @@ class Journal:
     def integers(self, a: int, b: int) -> int | None:
         return a
 
-    def lines(self, a: int, b: int) -> list[str]:
-        return [str(position) for position in range(a, b)]
+    def id_text(self, position: int) -> str:
+        return str(position)
 
     def settled(self) -> tuple[Spans, Spans]:
         state = State()
