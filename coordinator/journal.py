@@ -8,6 +8,8 @@ read from it. See core/records.py for the records, frames.py for the files, hist
 
     append(record)* -> commit(sync) -> [one frame] -> write -> fdatasync -> only now is anything acknowledged
 
+A commit can be made in two halves, ``begin`` and ``end``, so that a thread waits for the disk while others append.
+
 It never acknowledges after a failed sync: the records go to a new file first. It never writes where an earlier
 life wrote: each life has files of its own. It is safe to kill at any instant, recovery included.
 """
@@ -43,7 +45,7 @@ class Journal:
     #: records after which a checkpoint is written, so that a restart reads not much more than this
     CHECKPOINT_BYTES = 64 << 20
     #: what is written and not synced is held in memory, since a failed sync may lose it; more is synced unasked
-    UNSYNCED_BYTES = 256 << 10
+    UNSYNCED_BYTES = 1 << 20
 
     def __init__(self, directory: str, name: str, found: frames.Replayed, disk: Disk) -> None:
         self.directory = directory
@@ -96,12 +98,41 @@ class Journal:
 
         Raises JournalStalled with the reason if that fails. Nothing is lost then: the next commit tries again.
         """
+        make_safe = self.begin(sync)
+        if make_safe is not None:
+            error = None
+            try:
+                make_safe()
+            except OSError as failed:
+                error = failed
+            self.end(error)
+
+    def begin(self, sync: bool) -> Callable[[], None] | None:
+        """The first half of a commit: write. What makes it safe, where that is due, may be called in any thread; then
+        ``end`` is, and no other commit between. Appending goes on meanwhile. Raises JournalStalled."""
         if self._waiting:
             self._write()
-        if self._unsynced and (sync or self._unsynced_bytes > self.UNSYNCED_BYTES):
-            self._sync()
-            if self._current is not None and self._current.length > self._checkpoint_at:
-                self._rotate(self._current)
+        due = self._unsynced and (sync or self._unsynced_bytes > self.UNSYNCED_BYTES)
+        return self._current.make_safe if due and self._current is not None else None
+
+    def end(self, error: OSError | None) -> None:
+        """The second half: what was written is safe, or failed to be. Raises JournalStalled."""
+        current = self._current
+        assert current is not None
+        if error is None:
+            self._unsynced, self._unsynced_bytes = [], 0
+            if current.length > self._checkpoint_at:
+                if self._waiting:
+                    self.commit(True)  # a checkpoint holds what was appended, so that nothing of it may come after
+                else:
+                    self._rotate(current)
+            return
+        # A sync that failed once may succeed the next time though the pages are gone: never ask this file again.
+        was_new = not current.synced
+        self._leave(current)
+        if was_new:
+            raise _stalled(self.directory, error) from error
+        self.commit(True)
 
     def close(self) -> None:
         """Make safe what was appended, and close. Raises JournalStalled if that fails, and is closed all the same."""
@@ -152,22 +183,6 @@ class Journal:
         self._unsynced += self._waiting
         self._unsynced_bytes += len(frame)
         self._waiting = []
-
-    def _sync(self) -> None:
-        current = self._current
-        assert current is not None
-        was_new = not current.synced
-        try:
-            current.make_safe()
-        except OSError as error:
-            # A sync that failed once may succeed the next time though the pages are gone: never ask this file again.
-            self._leave(current)
-            if was_new:
-                raise _stalled(self.directory, error) from error
-            self._write()
-            self._sync()
-            return
-        self._unsynced, self._unsynced_bytes = [], 0
 
     def _leave(self, current: SegmentFile) -> None:
         """Give up the current segment: all that is not safe waits again, for the next one, which seals this one."""

@@ -44,6 +44,7 @@ from coordinator.registration import Claims, Registration
 from coordinator.run import Run
 from coordinator.runfile import RunFile
 from coordinator.survivors import Survivors
+from coordinator.syncer import Syncer
 from coordinator.turns import Turns
 from coordinator.zygote import Work
 
@@ -188,7 +189,9 @@ class Coordinator:
         })  # fmt: skip
         self._survivors = Survivors(job, left)
         job.before = job.run.restore(recovered, job.now(), left is not None, self._survivors.awaited)
-        self._turns = Turns(job, self._registration.ask, self._joined, self._settled, self._lost)
+        syncer = Syncer(self._loop)
+        closing.callback(syncer.close)
+        self._turns = Turns(job, self._registration.ask, self._joined, self._settled, self._lost, syncer)
         job.crew = Crew(job.run, executor, orders, self._watch, self._turns.then)
         self._survivors.wait(job.now())
         job.crew.changed = self._publish

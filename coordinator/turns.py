@@ -19,6 +19,7 @@ from coordinator.errors import BadParameters, CoordinatorError, JournalStalled, 
 from coordinator.face import LATER, Face, Later
 from coordinator.job import Job
 from coordinator.logs import Trickle
+from coordinator.syncer import Syncer
 from coordinator.wire import listing
 from coordinator.wire.server import Call
 
@@ -32,7 +33,8 @@ Deed = Callable[[], None]
 
 class Turns:
     """``ask``: a processor's question about a resource goes there; ``joined()``: somebody joined by hand;
-    ``settled(now)``: called at the end of each turn; ``lost(reason)``: the job's files are another's now."""
+    ``settled(now)``: called at the end of each turn; ``lost(reason)``: the job's files are another's now; ``syncer``:
+    waits for the disk."""
 
     def __init__(
         self,
@@ -41,8 +43,10 @@ class Turns:
         joined: Callable[[], None],
         settled: Callable[[float], None],
         lost: Callable[[str], None],
+        syncer: Syncer,
     ) -> None:
         self._job, self._ask, self._joined, self._settled, self._lost = job, ask, joined, settled, lost
+        self._syncer = syncer
         self._face = Face(job)
         self._trickle = Trickle(job.log, "exchanges", EXCHANGES_PER_S)
         later = Later()
@@ -88,30 +92,71 @@ class Turns:
             call = self._parked.pop(number, None)
             if call is not None:
                 self.then(partial(call.answer, answer.to_text()))
-        self.commit()
+        self._commit_soon()
         self._settled(now)
 
     def commit(self) -> bool:
-        """False if the journal cannot be written: what was to be done then goes on waiting."""
-        job = self._job
+        """Make safe what was decided, and do what waited for that. False if the journal cannot be written: it goes on
+        waiting."""
+        self._syncer.wait()
+        journal, run = self._job.journal, self._job.run
         try:
-            job.journal.commit(job.run.accepted)
-        except JournalStalled as error:
-            if job.stalled is None:
-                job.log.error("journal stalled: %s Serving stops until it can be written.", error.message)
-            job.stalled = error.message
+            journal.commit(run.accepted)
+        except (JournalStalled, NameTaken) as error:
+            self._not_written(error)
             return False
-        except NameTaken as error:
+        run.accepted = False
+        self._written(self._take_pending())
+        return True
+
+    def _commit_soon(self) -> None:
+        """The same, and the loop goes on meanwhile: what is decided until then is of the next commit."""
+        if self._syncer.busy:
+            return
+        journal, run = self._job.journal, self._job.run
+        try:
+            make_safe = journal.begin(run.accepted)
+        except (JournalStalled, NameTaken) as error:
+            self._not_written(error)
+            return
+        run.accepted = False
+        pending = self._take_pending()
+        if make_safe is None:
+            self._written(pending)
+        else:
+            self._syncer.start(make_safe, lambda error: self._synced(error, pending))
+
+    def _synced(self, failed: OSError | None, pending: list[Deed]) -> None:
+        try:
+            self._job.journal.end(failed)
+        except (JournalStalled, NameTaken) as error:
+            self._job.run.accepted = True
+            self._pending[:0] = pending
+            self._not_written(error)
+            return
+        self._written(pending)
+        self._commit_soon()
+
+    def _not_written(self, error: JournalStalled | NameTaken) -> None:
+        job = self._job
+        if isinstance(error, NameTaken):
             self._lost(error.message)
-            return False
-        job.run.accepted = False
+            return
+        if job.stalled is None:
+            job.log.error("journal stalled: %s Serving stops until it can be written.", error.message)
+        job.stalled = error.message
+
+    def _written(self, deeds: list[Deed]) -> None:
+        job = self._job
         if job.stalled is not None:
             job.log.info("journal writable again; serving goes on")
             job.stalled = None
-        pending, self._pending = self._pending, []
-        for deed in pending:
+        for deed in deeds:
             deed()
-        return True
+
+    def _take_pending(self) -> list[Deed]:
+        pending, self._pending = self._pending, []
+        return pending
 
     def resume(self) -> None:
         """The journal can be written again: take up what came meanwhile."""

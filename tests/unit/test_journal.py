@@ -325,26 +325,46 @@ def test_records_of_another_version_are_not_guessed_at(tmp_path: Path) -> None:
         journal_in(tmp_path)
 
 
-@settings(max_examples=40)
-@given(st.lists(st.sampled_from(["commit", "sync", "life", "tear"]), max_size=12), st.integers(0, 200), st.randoms())
+STEPS = st.lists(st.sampled_from(["commit", "sync", "overlap", "life", "tear"]), max_size=12)
+
+
+@settings(max_examples=60)
+@given(STEPS, st.integers(0, 200), st.sampled_from([300, 1 << 20]), st.randoms())
 def test_whatever_the_order_a_life_goes_on_from_whole_commits(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[str], torn: int, chance: random.Random
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str], torn: int, checkpoint_bytes: int, chance: random.Random
 ) -> None:
     tmp_path = tmp_path_factory.mktemp("journal")
     journal, life = journal_in(tmp_path), 1
     begin(journal)
     states = [as_dict(recovered(journal._state))]
     number = safe = 0
+
+    def more() -> None:
+        nonlocal number
+        count = journal._state.slices.count
+        add_slice(journal, count, [f"{count + at}" for at in range(3)])
+        lease(journal, number, count, count + 3)
+        done(journal, number, (count, count + chance.randint(1, 3)))
+        number += 1
+
     for step in steps:
+        journal._checkpoint_at = min(journal._checkpoint_at, checkpoint_bytes)
         if step in ("commit", "sync"):
-            count = journal._state.slices.count
-            add_slice(journal, count, [f"{count + at}" for at in range(3)])
-            lease(journal, number, count, count + 3)
-            done(journal, number, (count, count + chance.randint(1, 3)))
-            number += 1
+            more()
             journal.commit(sync=step == "sync")
             states.append(as_dict(recovered(journal._state)))
             safe = len(states) - 1 if step == "sync" else safe
+        elif step == "overlap":  # while one is made safe the next is appended
+            more()
+            make_safe = journal.begin(sync=True)
+            states.append(as_dict(recovered(journal._state)))
+            more()
+            assert make_safe is not None
+            make_safe()
+            journal.end(None)
+            safe = len(states) - 1
+            journal.commit(sync=False)
+            states.append(as_dict(recovered(journal._state)))
         else:
             last = max((tmp_path / "job.journal").glob("*.seg"))
             if step == "tear":
@@ -358,6 +378,8 @@ def test_whatever_the_order_a_life_goes_on_from_whole_commits(
             begin(journal, life)
             states.append(as_dict(recovered(journal._state)))
             safe = len(states) - 1
+    journal.commit(sync=True)
+    assert as_dict(journal_in(tmp_path).recovered) == as_dict(recovered(journal._state))
     shutil.rmtree(tmp_path)
 
 

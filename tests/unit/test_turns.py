@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coordinator import history
 from coordinator.core.exchange import Answer, LeaseReport, Request
 from coordinator.crew import Crew
 from coordinator.errors import NotAuthorised
@@ -26,6 +27,13 @@ class Disk(NoSync):
     """Full when the test says so."""
 
     full = False
+    #: the next sync fails, and with it what was written since the last
+    failing = False
+
+    def datasync(self, fd: int) -> None:
+        if self.failing:
+            self.failing = False
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def write(self, fd: int, content: memoryview, offset: int) -> int:
         if self.full:
@@ -47,6 +55,31 @@ class Call:
         self.said.append(error)
 
 
+class Syncer:
+    """Waits for the disk when the test says so; ``busy`` until then."""
+
+    def __init__(self) -> None:
+        self._under_way: tuple[Callable[[], None], Callable[[OSError | None], None]] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._under_way is not None
+
+    def start(self, make_safe: Callable[[], None], landed: Callable[[OSError | None], None]) -> None:
+        assert self._under_way is None, "one at a time"
+        self._under_way = make_safe, landed
+
+    def wait(self) -> None:
+        if self._under_way is not None:
+            (make_safe, landed), self._under_way = self._under_way, None
+            try:
+                make_safe()
+            except OSError as error:
+                landed(error)
+            else:
+                landed(None)
+
+
 class Served:
     """A job with one processor and three tasks, the first of which that processor has."""
 
@@ -57,13 +90,17 @@ class Served:
         job.journal, job.run, job.run_id, job.url = farm.journal, farm.run, "r1", "http://127.0.0.1:1"
         job.now = farm.clock
         self.ended: list[str] = []
-        self.turns = Turns(job, self._never, self._never, lambda now: None, self.ended.append)
+        self.syncer = Syncer()
+        self.turns = Turns(job, self._never, self._never, lambda now: None, self.ended.append, self.syncer)  # type: ignore[arg-type]
         job.crew = Crew(job.run, executor, ORDERS, executor.watch, self.turns.then)
         farm.read("a", "b", "c")
         self.seq, self.held = 0, list[int]()
         (said,) = self.take(self.exchange(want=True))
         self.lease = Answer.from_text(said)[0].lease
         self.held = [self.lease]
+
+    def segments(self) -> list[Path]:
+        return list(self.job.files.journal.glob("*.seg"))
 
     def _never(self, *_: Any) -> None:
         raise AssertionError("nobody asks for resources or joins here")
@@ -76,8 +113,13 @@ class Served:
 
     def take(self, *calls: Call) -> list[Any]:
         """One turn with these calls; what the first of them heard."""
-        self.turns.take(list(calls))  # type: ignore[arg-type]
+        self.begin(*calls)
+        self.syncer.wait()
         return calls[0].said
+
+    def begin(self, *calls: Call) -> None:
+        """The same, up to where the disk is waited for."""
+        self.turns.take(list(calls))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -127,3 +169,64 @@ def test_a_visitor_looks_and_does_no_more(served: Served) -> None:
 def test_what_comes_when_the_job_is_over_is_not_answered(served: Served) -> None:
     served.job.over = object()  # type: ignore[assignment]
     assert served.take(Call("get_job")) == []
+
+
+def test_nothing_is_answered_before_the_disk_has_it_and_others_are_heard_meanwhile(served: Served) -> None:
+    report, again = served.exchange(reports=[LeaseReport(served.lease, [0, 1])]), served.exchange(want=True)
+    served.begin(report)
+    served.begin(again)
+    assert (report.said, again.said) == ([], [])
+    assert served.syncer.busy
+    assert served.take(Call("get_job"))[0]["done"] == 1, "who only looks waits for no disk"
+    assert (len(report.said), len(again.said)) == (1, 1)
+    assert not served.syncer.busy, "a lease alone need not be on disk"
+
+
+def test_what_is_accepted_while_the_disk_works_is_of_the_next_commit(served: Served) -> None:
+    (said,) = served.take(served.exchange(reports=[LeaseReport(served.lease, [0, 1])], want=True))
+    second = Answer.from_text(said)[0].lease
+    served.held = [second]
+    (said,) = served.take(served.exchange(want=True))
+    third = Answer.from_text(said)[0].lease
+    served.held = [second, third]
+    one, other = (served.exchange(reports=[LeaseReport(n, [p, p + 1])]) for n, p in ((second, 1), (third, 2)))
+    served.begin(one)
+    served.begin(other)
+    served.syncer.wait()
+    assert (len(one.said), len(other.said)) == (1, 0)
+    assert served.syncer.busy
+    served.syncer.wait()
+    assert len(other.said) == 1
+
+
+def test_what_the_disk_failed_to_make_safe_is_written_elsewhere_before_it_is_answered(served: Served) -> None:
+    report = served.exchange(reports=[LeaseReport(served.lease, [0, 1])])
+    files = len(served.segments())
+    served.begin(report)
+    served.disk.failing = True
+    served.syncer.wait()
+    assert len(report.said) == 1
+    assert len(served.segments()) == files + 1
+    assert [*history.succeeded(served.job.files.base)] == ["a"]
+
+
+def test_where_that_cannot_be_written_either_nothing_is_answered_until_it_can(served: Served) -> None:
+    report, again = served.exchange(reports=[LeaseReport(served.lease, [0, 1])]), served.exchange(want=True)
+    served.begin(report)
+    served.begin(again)
+    served.disk.failing = served.disk.full = True
+    served.syncer.wait()
+    assert (report.said, again.said) == ([], [])
+    assert served.take(Call("get_job"))[0]["state"] == "stalled"
+    served.disk.full = False
+    assert served.turns.commit()
+    assert (len(report.said), len(again.said)) == (1, 1)
+
+
+def test_a_commit_that_cannot_wait_waits_for_the_one_under_way(served: Served) -> None:
+    report, again = served.exchange(reports=[LeaseReport(served.lease, [0, 1])]), served.exchange(want=True)
+    served.begin(report)
+    served.begin(again)
+    assert served.turns.commit()
+    assert not served.syncer.busy
+    assert (len(report.said), len(again.said)) == (1, 1)

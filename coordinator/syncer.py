@@ -1,0 +1,53 @@
+"""The syncer: a thread that waits for the disk while the Coordinator's loop goes on.
+
+The turns give it what makes a commit safe, one at a time; how that ended is told in the loop's own thread. It decides
+nothing, and knows nothing of what it makes safe.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+
+class Syncer:
+    """``busy`` from ``start`` until ``landed`` was called, which the loop does, or ``wait``."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = ThreadPoolExecutor(1, "syncer")
+        self._flight: Future[None] | None = None
+        self._landed: Callable[[OSError | None], None]
+
+    @property
+    def busy(self) -> bool:
+        return self._flight is not None
+
+    def start(self, make_safe: Callable[[], None], landed: Callable[[OSError | None], None]) -> None:
+        """Call ``make_safe`` in the thread, and then ``landed`` with its OSError, or None, in the loop."""
+        self._landed = landed
+        flight = self._flight = self._thread.submit(make_safe)
+        flight.add_done_callback(lambda flight: self._loop.call_soon_threadsafe(self._land, flight))
+
+    def wait(self) -> None:
+        """Block until nothing is under way."""
+        if self._flight is not None:
+            self._land(self._flight)
+
+    def close(self) -> None:
+        """What is under way ends; ``landed`` is not called any more."""
+        self._flight = None
+        self._thread.shutdown()
+
+    def _land(self, flight: Future[None]) -> None:
+        if flight is not self._flight:
+            return  # it was waited for
+        error = None
+        try:
+            flight.result()
+        except OSError as failed:
+            error = failed
+        finally:
+            self._flight = None
+        self._landed(error)
