@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from coordinator.core.ids import slice_digest
+from coordinator.core.ids import integer_texts, slice_digest
 from coordinator.core.slices import INTEGERS, UNWRITTEN, SliceIndex
 from coordinator.frames import damaged, segment_path
 
 #: slices that are kept at most: those that are read ahead for two processors
-MAX_SLICES = 16
-MAX_CACHED_BYTES = 1 << 20
+MAX_SLICES = 24
+MAX_CACHED_BYTES = 2 << 20
 
 
 class Lines:
@@ -57,7 +57,10 @@ class Lines:
         while a < b:
             number = self.index.find(a)
             start, end = self.index.range(number)
-            if (a, min(b, end)) == (start, end) and self.index.spot(number)[1] != INTEGERS:
+            _, offset, first = self.index.spot(number)
+            if offset == INTEGERS:
+                yield integer_texts(first + a - start, min(b, end) - a)
+            elif (a, min(b, end)) == (start, end):
                 # Who wants it whole is done with it: what is kept for others stays.
                 yield self._pinned.get(number) or self._kept.pop(number, None) or self._read(number)
             else:

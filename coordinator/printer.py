@@ -53,7 +53,8 @@ class Printer:
     # --- turns --------------------------------------------------------------------------------------
 
     def step(self, max_records: int = 1000) -> bool:
-        """Print what about ``max_records`` more records say; whether there is more to print.
+        """Print what about ``max_records`` more records say, a thousand lines being as much work as one more; whether
+        there is more to print.
 
         Raises JournalStalled on a full disk; the next step begins again from the note.
         """
@@ -150,6 +151,7 @@ class Printer:
 
     def _read(self, max_records: int) -> bool:
         """Print from the next frames; False if there are no more."""
+        state = self._state
         path = frames.segment_path(self.directory, self._segment)
         if not os.path.exists(path):
             return False
@@ -163,8 +165,9 @@ class Printer:
             return True
         for frame in frames.read_segment(frames.Segment(self._segment, path, seal), self._offset):
             for record in frame.records():
+                before = state.done.total()
                 self._print(record)
-                max_records -= 1
+                max_records -= 1 + max(0, state.done.total() - before) // 1000
             self._offset = frame.end
             if max_records <= 0:
                 return True

@@ -36,6 +36,8 @@ _PLAIN_STARTS = frozenset("ABCDEFGHJKLMOPQRSTUVWXYZabcdeghijklmopqrsuvwxyz/._+~@
 _OTHER_START = re.compile(f'\n(?!"[{re.escape("".join(sorted(_PLAIN_STARTS)))}])')
 # What stands in a canonical text as it is.
 _UNESCAPED = bytes(byte for byte in range(0x20, 0x7F) if chr(byte) not in '"\\&<>')
+# The last digits of a thousand numbers, each after those that they share: a tenth of the time of writing each.
+_THOUSAND = "\n".join([f"#{number:03d}" for number in range(1000)])
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -219,6 +221,20 @@ def _from_tag(tag: str, inner: Any) -> Any:
 
 
 # --- texts by the slice -----------------------------------------------------------------------------
+
+
+def integer_texts(first: int, count: int) -> str:
+    """The canonical texts of consecutive integers, joined by newlines."""
+    parts, at, end = [], first, first + count
+    while at < end:
+        thousand, low = divmod(at, 1000)
+        high = min(low + end - at, 1000)
+        if thousand > 0:
+            parts.append(_THOUSAND[5 * low : 5 * high - 1].replace("#", str(thousand)))
+        else:
+            parts.append("\n".join(map(str, range(at, at + high - low))))
+        at += high - low
+    return "\n".join(parts)
 
 
 def to_array(texts: str) -> str:

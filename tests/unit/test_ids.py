@@ -267,6 +267,11 @@ def test_consecutive_integers_are_known_by_their_first(first: int, count: int) -
         assert ids.as_integers([many[0], *many[2:], many[1]]) is None
 
 
+@given(st.integers(-2500, 2500) | st.integers(0, 2**63).map(lambda first: first - first % 1000), st.integers(1, 3000))
+def test_consecutive_integers_are_written_as_one_by_one(first: int, count: int) -> None:
+    assert ids.integer_texts(first, count) == "\n".join(map(ids.encode, range(first, first + count)))
+
+
 def test_what_only_looks_like_consecutive_integers_is_not() -> None:
     for many in ([], [0, True, 2], [0, 1.0, 2], ["0"], [True], [1, 1], [2, 1], [0, 2, 1, 3]):
         assert ids.as_integers(many) is None
