@@ -97,7 +97,8 @@ class Ours:
 
 
 def figures(ran: Ran, notes: Notes, n: int, function: bool = False) -> dict[str, float]:
-    """From the first processor that was ready to the last answer to a report, after which all is accepted and on disk.
+    """From the first task that a processor began to the last answer to a report, after which all is accepted and on
+    disk.
 
     A plain function cannot see that answer: ``returned_s`` is there for both, up to the moment at which
     start_client_or_server came back with all files printed.

@@ -17,8 +17,11 @@ from benchmarks.peers.work import task_of
 def client(server, work: str = "sleep", size: float = 0.001, n: int = 1000):
     "do the work on each ID"
     task = task_of(work, size, n)
-    note("begun")
+    begun = False
     for task_id in server:
+        if not begun:
+            note("begun")
+            begun = True
         task(task_id)
         yield task_id
     note("accepted")

@@ -339,22 +339,23 @@ RUN = [
 ]
 
 
-def test_a_goal_is_met_only_with_the_start_and_without_it() -> None:
+def test_a_goal_is_met_by_the_median_of_what_it_is_about() -> None:
     goal = next(goal for goal in GOALS if goal.others == ("joblib-auto",) and goal.least == 2.0)
     found = judge_goal(goal, RUN)
     assert found.met
-    assert found.found == "2.23 (2.20 to 2.25), 2.88 (2.25 to 3.50) with the start"
-    slow = [*RUN, *(sample("joblib-auto", number, tasks_per_s=1.0, whole_tasks_per_s=9999.0) for number in (1, 2))]
+    assert found.found == "2.23 (2.20 to 2.25)"
+    slow = [sample("ours", 1, tasks_per_s=700.0), sample("joblib-auto", 1, tasks_per_s=400.0)]
     assert judge_goal(goal, slow).met is False
 
 
 def test_the_best_of_several_is_the_best_at_that_figure() -> None:
-    goal = Goal("", "noop-strings", ("tasks_per_s", "whole_tasks_per_s"), others=("ray-tasks", "dask-bag"), least=3.0)
-    assert judge_goal(goal, RUN).found == "3.00 of dask-bag, 233 of ray-tasks with the start"
+    others = ("ray-tasks", "dask-bag")
+    assert judge_goal(Goal("", "noop-strings", "tasks_per_s", others=others), RUN).found == "3.00 of dask-bag"
+    assert judge_goal(Goal("", "noop-strings", "whole_tasks_per_s", others=others), RUN).found == "233 of ray-tasks"
 
 
 def test_a_figure_is_held_against_its_bound() -> None:
-    bound = Goal("", "start", ("first_s",), most=0.12, small=True)
+    bound = Goal("", "start", "first_s", most=0.12, small=True)
     assert judge_goal(bound, [sample("ours", 1, "start", first_s=0.11)]).met is True
     assert judge_goal(bound, [sample("ours", 1, "start", first_s=0.13)]).met is False
     assert judge_goal(bound, RUN).met is None
