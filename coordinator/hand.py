@@ -16,7 +16,7 @@ import time
 from collections import deque
 from typing import Any, Protocol
 
-from coordinator.core import exchange, ids
+from coordinator.core import exchange
 from coordinator.core.blocks import LONG_TASK_S
 from coordinator.core.exchange import Answer, LeaseReport, Request
 from coordinator.errors import CoordinatorLost, PeerLost, UnknownRun
@@ -266,8 +266,6 @@ class Hand:
         if self._ahead is not None and self._ahead.lease in answer.drop:
             self._ahead = None
         if answer.state == exchange.WORK:
-            if values is not None:
-                values = ids.untag_many(values)
             self._ahead = Block(answer, values)
         elif answer.state in (exchange.END, exchange.STOP):
             self.over = answer

@@ -90,7 +90,7 @@ class Lines:
 
     def unpin(self, number: int) -> None:
         """It is in the file now."""
-        self._keep(number, self._pinned.pop(number))
+        self.keep(number, self._pinned.pop(number))
 
     def _slice(self, number: int) -> list[str]:
         if self._split[0] != number:
@@ -102,10 +102,11 @@ class Lines:
         text = self._pinned.get(number)
         if text is None:
             text = self._kept.pop(number, None) or self._read(number)
-            self._keep(number, text)
+            self.keep(number, text)
         return text
 
-    def _keep(self, number: int, text: str) -> None:
+    def keep(self, number: int, text: str) -> None:
+        """Here is a slice that is likely to be asked for."""
         self._kept[number] = text
         while len(self._kept) > 1 and (len(self._kept) > MAX_SLICES or self._kept_bytes() > MAX_CACHED_BYTES):
             del self._kept[next(iter(self._kept))]

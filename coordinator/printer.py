@@ -208,6 +208,9 @@ class Printer:
             if any(state.failed.overlaps(a, b) for a, b in header["r"]):
                 self._stale |= {ERROR, RESULTS}
         fold(state, record)
+        if record.kind == Kind.SLICE and record.text:
+            # Its tasks are done soon: what was just read, and found whole, need not be read again.
+            self._lines.keep(len(state.slices) - 1, str(record.text, "ascii"))
 
     # --- writing anew -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ GROWTH = 8
 #: tasks longer than this are handed out one at a time, without one ahead
 LONG_TASK_S = 0.05
 #: most tasks of one block; their IDs lie in memory several times while the block is answered
-MOST = 2048
+MOST = 4096
 #: the same of consecutive integers, which travel as two numbers
 MOST_INTEGERS = 16_384
 #: most bytes of the IDs of one block
@@ -51,7 +51,7 @@ def to_edge(size: int, first: int, edges: tuple[int, int]) -> int:
 
 def read_ahead(processors: int, most: int = MOST) -> int:
     """How many tasks may lie read and not leased: so many that each processor gets blocks of the largest size."""
-    return min(4 * most * max(2, processors), MOST_AHEAD)
+    return min(3 * most * max(2, processors), MOST_AHEAD)
 
 
 def smoothed(old: float | None, new: float) -> float:

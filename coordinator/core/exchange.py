@@ -15,6 +15,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator.core.ids import untag_many
+
 WORK, NOTHING, END, STOP, WHO = "work", "nothing", "end", "stop", "who"
 #: what an answer can say: here is a block; no block now; no more tasks; leave; tell me who you are
 
@@ -168,7 +170,7 @@ class Answer:
 
     @classmethod
     def from_text(cls, text: str) -> tuple[Answer, list[Any] | None]:
-        """The answer, and the IDs as JSON values (tags not yet undone), None where they are consecutive integers."""
+        """The answer, and the IDs; None where they are consecutive integers, or where there is no block."""
         m = json.loads(text)
         answer = cls(
             m["s"],
@@ -184,7 +186,8 @@ class Answer:
             {p: k for p, k in m.get("try", ())},
             m.get("reason"),
         )
-        return answer, m.get("ids")
+        values = m.get("ids")
+        return answer, untag_many(values) if values and '"$' in text else values
 
 
 def _a(kind: type, value: Any) -> Any:

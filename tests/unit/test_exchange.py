@@ -61,9 +61,9 @@ def test_the_ids_of_an_answer_arrive_as_they_were_born(values: list[object], lea
     said = Answer(7, exchange.WORK, lease, start, len(values), f"[{','.join(texts)}]", term_s=60.0, attempts={start: 2})
     text = said.to_text()
     assert needs_no_escaping(text)
-    answer, raw = Answer.from_text(text)
-    assert raw is not None
-    assert [(type(v), v) for v in ids.untag_many(raw)] == [(type(v), v) for v in values]
+    answer, found = Answer.from_text(text)
+    assert found is not None
+    assert [(type(v), v) for v in found] == [(type(v), v) for v in values]
     assert (answer.lease, answer.start, answer.count, answer.attempts) == (lease, start, len(values), {start: 2})
 
 
