@@ -23,7 +23,7 @@ from coordinator.core.simulateworld import World
 USUAL = {
     **{"work": 300, "deliver": 300, "beat": 60, "tick": 40, "dash": 20, "look out": 40, "say again": 20},
     **{"slice": 20, "hire": 25, "wake": 15, "wait": 20},
-    **{"guard back": 10, "heal": 10, "disk free": 15, "start again": 25},
+    **{"guard back": 10, "heal": 10, "disk slow": 20, "disk done": 30, "disk free": 15, "start again": 25},
 }
 #: ... and what goes wrong: some of these in each job, since a job in which everything goes wrong goes nowhere
 FAULTS = {
@@ -34,11 +34,12 @@ FAULTS = {
 WEIGHTS = USUAL | FAULTS
 #: only the Coordinator dies, hence nothing may run twice
 ONLY_THE_COORDINATOR = (
-    *("work", "deliver", "beat", "tick", "look out", "say again", "double", "slice", "hire", "kill", "start again"),
+    *("work", "deliver", "beat", "tick", "look out", "say again", "double", "slice", "hire", "disk slow", "disk done"),
+    *("kill", "start again"),
 )
 #: what a Coordinator does not notice
 UNSEEN = ("work", "dash", "look out", "say again", "lose", "double", "stop", "wake", "cut off", "heal")
-STEPS = 220
+STEPS = 240
 MOST_ROUNDS = 400
 
 
@@ -94,7 +95,7 @@ class _Job(World):
         self.do_start_again()  # raises if the journal says otherwise
 
     def _round(self) -> None:
-        for kind in ("start again", "disk free", "slice"):
+        for kind in ("start again", "disk done", "disk free", "slice"):
             self.happen(kind, self.action(kind))
         if not self.living and not self.finished:
             self.happen("hire", self.do_hire)

@@ -124,10 +124,14 @@ class Oracle:
         for key in [key for key in self._answers if key[0] == holder]:
             del self._answers[key]
 
-    def acknowledge(self) -> None:
-        """Answers leave: from now on nothing that was accepted may be forgotten."""
-        self.acknowledged.update(self._unacknowledged)
-        self._unacknowledged.clear()
+    def unacknowledged(self) -> list[int]:
+        """What was accepted since this was asked last."""
+        accepted, self._unacknowledged = self._unacknowledged, []
+        return accepted
+
+    def acknowledge(self, accepted: Iterable[int]) -> None:
+        """Answers leave: from now on nothing of this may be forgotten."""
+        self.acknowledged.update(accepted)
 
     def begun(self, position: int, number: int) -> None:
         """A processor begins a task."""

@@ -97,11 +97,14 @@ class Server:
         self.refused = 0
         self._parked: dict[int, Request] = {}
         self._pending: list[tuple[int, Answer | None]] = []
+        #: so many records will be safe, these answers leave then, and these tasks are acknowledged by them
+        self._under_way: tuple[int, list[tuple[int, Answer | None]], list[int]] | None = None
         self._backlog: list[Request] = []
         self._last_tick = now
         journal.append(Kind.LIFE, {"run": run, "name": "sim", "life": self.life, "same_run": again})
         self.run.restore(before, now, again)
-        self.commit(True)
+        self.begin(True)
+        self.end()
 
     # --- a turn -------------------------------------------------------------------------------------
 
@@ -124,23 +127,32 @@ class Server:
             if (request := self._parked.pop(number, None)) is not None:
                 self.oracle.answered(request, answer.to_text(), mine, now)
                 self._pending.append((number, answer))
-        if self.journal.stalled:
+        if self.journal.stalled or self.disk_works:
             return []
-        self.commit(self.run.accepted)
-        return self.send()
+        self.begin(self.run.accepted)
+        return self.end()
 
-    def commit(self, sync: bool) -> None:
+    @property
+    def disk_works(self) -> bool:
+        """Is a commit under way?"""
+        return self._under_way is not None
+
+    def begin(self, sync: bool) -> None:
+        """Write what was decided, and let the disk work; what is decided until its end is of the next commit."""
         self._window("before write")
         self.journal.written = len(self.journal.records)
-        self._window("before sync")
-        if sync:
-            self.journal.synced = self.journal.written
+        synced = self.journal.written if sync else self.journal.synced
+        self._under_way = synced, self._pending, self.oracle.unacknowledged()
+        self._pending = []
         self.run.accepted = False
 
-    def send(self) -> list[tuple[int, Answer | None]]:
+    def end(self) -> list[tuple[int, Answer | None]]:
+        """The disk has it: send."""
+        assert self._under_way is not None
+        self._window("before sync")
+        (self.journal.synced, leaving, accepted), self._under_way = self._under_way, None
         self._window("before reply")
-        leaving, self._pending = self._pending, []
-        self.oracle.acknowledge()
+        self.oracle.acknowledge(accepted)
         return leaving
 
     def writable_again(self, now: float) -> list[tuple[int, Answer | None]]:

@@ -139,7 +139,7 @@ class Wire(Play):
     def do_hire(self) -> bool:
         """The Coordinator has a processor started; it is when the number is safe."""
         server = self.server
-        if server is None or len(self.living) >= self._most or server.journal.stalled:
+        if server is None or len(self.living) >= self._most or server.journal.stalled or server.disk_works:
             return False
         keeper = self.rng.choice(self.keepers)
         number = server.run.new_number()

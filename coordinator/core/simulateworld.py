@@ -127,6 +127,20 @@ class World(Wire):
             self.deliver(0)  # before it looks at the time
         return self.passes(0.0, asleep=True)
 
+    def do_disk_slow(self) -> bool:
+        """A commit goes to the disk, and much happens until it is there."""
+        if self.server is None or self.server.journal.stalled or self.server.disk_works:
+            return False
+        self.server.begin(self.server.run.accepted)
+        return True
+
+    def do_disk_done(self) -> bool:
+        if self.server is None or not self.server.disk_works:
+            return False
+        self._leave(self.server.end())
+        self._leave(self.server.settle(self.now))
+        return True
+
     def do_disk_full(self) -> bool:
         if self.server is None or self.server.journal.stalled:
             return False

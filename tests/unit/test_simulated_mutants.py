@@ -236,18 +236,30 @@ def a_processors_number_is_given_twice_after_a_power_cut(patch: Patch) -> None:
 
 
 def answers_leave_before_they_are_written(patch: Patch) -> None:
-    commit = Server.commit
+    begin = Server.begin
 
     def planted(self: Server, sync: bool) -> None:
-        self.oracle.acknowledge()
-        commit(self, sync)
+        self.oracle.acknowledge(self.oracle.unacknowledged())
+        begin(self, sync)
 
-    patch.setattr(Server, "commit", planted)
+    patch.setattr(Server, "begin", planted)
 
 
 def answers_leave_before_the_disk_has_what_was_written(patch: Patch) -> None:
-    commit = Server.commit
-    patch.setattr(Server, "commit", lambda self, sync: commit(self, False))
+    begin = Server.begin
+    patch.setattr(Server, "begin", lambda self, sync: begin(self, False))
+
+
+def what_is_decided_while_the_disk_works_leaves_with_what_it_makes_safe(patch: Patch) -> None:
+    end = Server.end
+
+    def planted(self: Server) -> Any:
+        leaving = end(self)
+        self.oracle.acknowledge(self.oracle.unacknowledged())
+        more, self._pending = self._pending, []
+        return leaving + more
+
+    patch.setattr(Server, "end", planted)
 
 
 def the_same_call_is_worked_on_each_time_it_arrives(patch: Patch) -> None:
@@ -325,6 +337,7 @@ OF_JOBS = (
     a_processors_number_is_given_twice_after_a_power_cut,
     answers_leave_before_they_are_written,
     answers_leave_before_the_disk_has_what_was_written,
+    what_is_decided_while_the_disk_works_leaves_with_what_it_makes_safe,
     the_same_call_is_worked_on_each_time_it_arrives,
     an_older_call_is_worked_on_when_it_comes_late,
     a_dead_processor_whose_call_comes_late_is_hired,
