@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import httptools
@@ -364,7 +365,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
             if self._channel is not None:
                 transport.write(self._channel.farewell())
             if transport.can_write_eof():
-                transport.write_eof()
+                with suppress(OSError):  # who is gone by now is not told that this is the end
+                    transport.write_eof()
             self._resume()
         else:
             self._release()

@@ -192,6 +192,27 @@ def test_an_answer_to_a_client_that_is_gone_is_dropped() -> None:
         connection.close()
 
 
+def test_a_client_that_is_gone_takes_no_answer_from_those_after_it() -> None:
+    parked: list[Call] = []
+    with serving(turn=parked.extend) as served:
+        client, other = served.connect(), Connection(served.url)
+        client.sendall(request(codec.note_call("wait", "gone"), close=True))
+        while not parked:
+            time.sleep(0)
+        other.send_note("wait", "here")
+        while len(parked) < 2:
+            time.sleep(0)
+
+        def answer_both() -> None:
+            client.close()  # the server has no time to notice
+            for call in parked:
+                call.answer(call.params[0])
+
+        served.on_loop(answer_both)
+        assert other.receive_note() == "here"
+        other.close()
+
+
 def test_a_client_that_pipelines_without_end_is_served_and_never_read_ahead_by_much() -> None:
     waiting: list[int] = []
     parked: list[Call] = []
