@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: seconds of work that a block aims at
-AIM_S = 0.2
+#: seconds of work that a block aims at, and that it has where little is left: a shorter one is done before the next
+#: can be there
+AIM_S, LEAST_S = 0.2, 0.005
 #: the next block is at most so many times the last one
 GROWTH = 8
 #: tasks longer than this are handed out one at a time, without one ahead
@@ -32,13 +33,13 @@ def block_size(task_s: float | None, last: int, known: int, processors: int, mos
 
     ``task_s``: seconds a task took in the last blocks, None before the first report; ``last``: tasks of the last
     block; ``known``: tasks that are read and not leased; ``processors``: how many share them; ``most``: whatever else
-    speaks for more. At least 1, at most what is known divided by twice the processors, so that the end of the stream
-    is shared evenly.
+    speaks for more. At least 1, at most what is known divided by twice the processors or ``LEAST_S``, so that the end
+    of the stream is shared evenly.
     """
     if task_s is None or task_s >= LONG_TASK_S:
         return 1
-    wanted = int(AIM_S / task_s) if task_s > 0 else most
-    return max(1, min(wanted, last * GROWTH, known // (2 * max(1, processors)), most))
+    wanted, least = (int(AIM_S / task_s), int(LEAST_S / task_s)) if task_s > 0 else (most, most)
+    return max(1, min(wanted, last * GROWTH, max(known // (2 * max(1, processors)), least), most))
 
 
 def to_edge(size: int, first: int, edges: tuple[int, int]) -> int:

@@ -99,9 +99,9 @@ def _torn_write(strike: Callable[[], None]) -> None:
 
 def _before_fsync(strike: Callable[[], None]) -> None:
     """The records of a turn are written; the disk was not asked for them."""
-    from coordinator.journal import Journal
+    from coordinator.disk import SegmentFile
 
-    _before(Journal, "_sync", strike)
+    _before(SegmentFile, "make_safe", strike)
 
 
 def _before_reply(strike: Callable[[], None]) -> None:
@@ -115,16 +115,14 @@ def _after_reply(strike: Callable[[], None]) -> None:
     """The answers of a turn are on their way; nothing else happened since."""
     from coordinator.turns import Turns
 
-    original = Turns.commit
+    original = Turns._written
 
-    def struck(turns: Turns) -> bool:
-        waiting = bool(turns._pending)
-        safe = original(turns)
-        if waiting and (loop := _loop()) is not None:
+    def struck(turns: Turns, deeds: list[Callable[[], None]]) -> None:
+        original(turns, deeds)
+        if deeds and (loop := _loop()) is not None:
             loop.call_soon(strike)
-        return safe
 
-    Turns.commit = struck  # type: ignore[method-assign]
+    Turns._written = struck  # type: ignore[method-assign]
 
 
 def _loop() -> asyncio.AbstractEventLoop | None:
@@ -237,19 +235,18 @@ def _acknowledge_before_commit() -> None:
     """Answers leave before the journal has what they acknowledge."""
     from coordinator.turns import Turns
 
-    original = Turns.commit
+    original = Turns._commit_soon
 
-    def careless(turns: Turns) -> bool:
+    def careless(turns: Turns) -> None:
         if (loop := _loop()) is None:
             return original(turns)
-        pending, turns._pending = turns._pending, []
-        for deed in pending:
+        for deed in turns._take_pending():
             deed()
         # The commit comes when the answers are gone.
         loop.call_soon(original, turns)
-        return True
+        return None
 
-    Turns.commit = careless  # type: ignore[method-assign]
+    Turns._commit_soon = careless  # type: ignore[method-assign]
 
 
 def _believe_every_lease() -> None:

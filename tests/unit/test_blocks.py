@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from coordinator.core.blocks import (
     AIM_S,
     GROWTH,
+    LEAST_S,
     LONG_TASK_S,
     MOST,
     MOST_AHEAD,
@@ -29,7 +30,7 @@ def test_a_block_is_bounded_by_time_growth_and_what_is_left(
     assert 1 <= size <= MOST
     assert size == 1 or size * task_s <= AIM_S
     assert size <= last * GROWTH
-    assert size == 1 or size <= known / (2 * processors)
+    assert size == 1 or size <= known / (2 * processors) or size * task_s <= LEAST_S
 
 
 @given(st.integers(512, MOST), st.integers(0, 10**6), st.integers(0, MOST), st.integers(1, 4096))
