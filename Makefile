@@ -31,7 +31,7 @@ runs = $(shell $(1) -c 'print("yes")' 2>/dev/null)
 
 help:
 	@echo 'make demo      a real computation on the cores of this machine, in the directory demo/'
-	@echo 'make test      lint, types, layers and all tests; SYSTEM=0 installs no system packages'
+	@echo 'make test      lint, types, layers, all tests, and bench-quick; SYSTEM=0 installs no system packages'
 	@echo 'make test-hosts  of these only the tests on real sshd hosts in network namespaces (root)'
 	@echo 'make soak      the table of faults on such hosts ten times, with 200 random schedules; about an hour; or ROUNDS=1'
 	@echo 'make quick     lint, types, layers and the fast tests, in less than 30 s'
@@ -75,8 +75,10 @@ demo: $(VENV)/.installed
 	@cd demo && TMPDIR='$(HERE)/demo/tmp' XDG_STATE_HOME='$(HERE)/demo/state' PATH='$(HERE)/$(VENV)/bin':"$$PATH" \
 		$(PY) ../examples/census.py $(NAME) --local
 
+# At its end ours beside Pool, joblib and dask, each run checked for every ID accepted once; no time makes it fail.
 test: $(VENV)/.dev system lint types layers
 	@$(PY) -m pytest -q -n $(WAITERS) tests
+	@$(INSIDE_BENCH) $(PY) -m benchmarks --quick --no_plot
 
 test-hosts: $(VENV)/.dev system
 	@$(PY) -m pytest -q -n $(WAITERS) tests/hosts
