@@ -20,9 +20,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from coordinator import paths, procs
@@ -33,60 +34,84 @@ from coordinator.zygote import ROLE
 
 #: most IDs of one slice, and how many may lie read and unsent: small, so that a job of thousands of tasks needs the
 #: same memory as one of millions
-SLICE, READ_AHEAD = 2048, 4096
-#: IDs that are taken from the generator in one go
-GULP = 256
+SLICE = 2048
 #: bytes of a slice's text above which the slice is sent in parts
 SLICE_BYTES = 1 << 20
 #: seconds that an ID may lie read and unsent: the shortest and the longest
 FRESH_S, STALE_S = 0.002, 0.05
 
-_END = object()
-
 
 class Feeder:
-    """Reads ``make()``'s iterator and writes slices to the descriptor ``out``."""
+    """Reads ``make()``'s iterator and writes slices to the descriptor ``out``.
+
+    The thread that runs the generator sends what it gave, a whole slice at a time. Another thread looks now and then
+    whether the generator takes its time over a slice, and sends what has come of it.
+    """
 
     def __init__(self, make: Callable[[], Iterable[Any]], out: int, orders: dict[str, Any]) -> None:
         self._make, self._out, self._orders = make, out, orders
         self._read: deque[Any] = deque()
-        self._room = threading.Event()
-        self._some = threading.Event()
+        self._sending = threading.Lock()  # who takes from what was read holds it until that is sent
+        self._sent_at = 0.0
+        self._over = threading.Event()
         self._position = 0
-        self._error: dict[str, Any] | None = None
         self._refused = False
 
     def feed(self) -> int:
         """Read until the generator ends; the exit status."""
-        sender = threading.Thread(target=self._send_all, name="sender")
+        error: dict[str, Any] | None = None
+        watch = threading.Thread(target=self._watch, name="watch")
         try:
             stream = self._resumed(iter(self._make()))
-            sender.start()
-            self._gulp(chain(stream, (_END,)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's generator: what it raises ends the stream
+            watch.start()
+            self._gulp(stream)
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - the user's generator: what it raises ends the stream
             from coordinator.tracebacks import error_of
 
-            sys.excepthook(type(error), error, error.__traceback__)
+            sys.excepthook(type(raised), raised, raised.__traceback__)
             sys.stderr.flush()
-            self._error = error_of(error)
-            self._read.append(_END)
-            if sender.ident is None:  # it may have ended by itself, having met an ID that cannot travel
-                sender.start()
-        self._some.set()
-        sender.join()
+            error = error_of(raised)
+        self._over.set()
+        if watch.ident is not None:
+            watch.join()
+        self._send_all()
+        if not self._refused:
+            self._write({"ended": error}, b"")
         return 0
 
     def _gulp(self, stream: Iterator[Any]) -> None:
+        """Read and send a slice after the other, each in one go."""
         read = self._read
-        while True:
-            read.extend(islice(stream, GULP))
-            self._some.set()
-            if self._refused or (read and read[-1] is _END):
+        for value in stream:
+            read.append(value)
+            read.extend(islice(stream, SLICE - 1))
+            self._send_all()
+            if self._refused:
                 return
-            while len(read) > READ_AHEAD and not self._refused:
-                self._room.clear()
-                if len(read) > READ_AHEAD and not self._refused:
-                    self._room.wait()
+
+    def _watch(self) -> None:
+        """Send what a slow generator has given of a slice."""
+        pause_s = FRESH_S
+        while not self._over.wait(pause_s) and not self._refused:
+            if self._read and time.monotonic() > self._sent_at + FRESH_S:
+                pause_s = FRESH_S
+                with self._sending:
+                    # One by one, since the generator goes on meanwhile.
+                    self._send_if_any([self._read.popleft() for _ in range(len(self._read))])
+            else:
+                pause_s = min(pause_s * 2, STALE_S / 2)
+
+    def _send_all(self) -> None:
+        """Send what was read; only where the generator runs."""
+        with self._sending:
+            values = list(self._read)
+            self._read.clear()
+            self._send_if_any(values)
+            self._sent_at = time.monotonic()
+
+    def _send_if_any(self, values: list[Any]) -> None:
+        if values and not self._refused:
+            self._refused = not self._send(values)
 
     def _resumed(self, stream: Iterator[Any]) -> Iterator[Any]:
         """The stream after what the journal already has."""
@@ -100,30 +125,7 @@ class Feeder:
         self._write({"skipped": skipped}, b"")
         return rest
 
-    # --- the sending thread ---------------------------------------------------------------------------
-
-    def _send_all(self) -> None:
-        pause_s = FRESH_S
-        while True:
-            if not self._read:
-                # Woken by the next gulp; the time-out is for IDs of a generator that is slow within one.
-                self._some.clear()
-                self._some.wait(pause_s)
-                pause_s = min(pause_s * 2, STALE_S)
-                continue
-            pause_s = FRESH_S
-            values = [self._read.popleft() for _ in range(min(len(self._read), SLICE))]
-            self._room.set()
-            over = values[-1] is _END
-            if over:
-                values.pop()
-            if values and not self._send(values):
-                self._refused = True
-                self._room.set()
-                return
-            if over:
-                self._write({"ended": self._error}, b"")
-                return
+    # --- sending ------------------------------------------------------------------------------------
 
     def _send(self, values: list[Any]) -> bool:
         """Send a slice; False when one of its IDs cannot travel, which ends the stream there."""

@@ -93,7 +93,7 @@ def encode_many(values: Sequence[object]) -> list[str]:
 
 def encode_lines(values: Sequence[object]) -> str:
     """``encode_many``, joined by newlines; quick where all are strings that need no escape."""
-    if set(map(type, values)) == {str}:
+    if values and _are_all(values, str):
         joined = "".join(values)  # type: ignore[arg-type]
         if len(joined) <= MAX_ID_BYTES and joined.isascii() and not joined.encode("ascii").translate(None, _UNESCAPED):
             return '"' + '"\n"'.join(values) + '"'  # type: ignore[arg-type]
@@ -265,9 +265,14 @@ def as_integers(values: Sequence[object]) -> int | None:
     first, last = values[0], values[-1]
     if last - first != len(values) - 1 or first < -(1 << 63) or last >= 1 << 63:
         return None
-    if set(map(type, values)) != {int} or list(values) != list(range(first, last + 1)):
+    if not _are_all(values, int) or list(values) != list(range(first, last + 1)):
         return None
     return first
+
+
+def _are_all(values: Sequence[object], kind: type) -> bool:
+    # Counting a list compares by identity first: half the time of a set of the types.
+    return list(map(type, values)).count(kind) == len(values)
 
 
 # --- for people -----------------------------------------------------------------------------------

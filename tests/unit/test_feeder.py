@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator import feeder, procs
+from coordinator import procs
 from coordinator.core import ids
-from coordinator.feeder import GULP, READ_AHEAD, SLICE, SLICE_BYTES, Feeder, fork_feeder
+from coordinator.feeder import SLICE, SLICE_BYTES, Feeder, fork_feeder
 from coordinator.journal import Journal
 from tests.unit.journals import NoSync, add_slice, begin
 
@@ -136,16 +136,27 @@ def test_a_slow_generator_delays_nothing_that_it_has_given() -> None:
     assert [values_of(head, text) for head, text in stream.rest()[:-1]] == [["b"]]
 
 
-def test_a_fast_generator_waits_when_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = threading.Event()
+def test_a_generator_that_turns_slow_within_a_slice_delays_nothing_that_it_has_given() -> None:
+    go = threading.Event()
 
-    class Event(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            if timeout is None:
-                waits.set()  # the generator's thread has no room
-            return super().wait(timeout)
+    def turning() -> Iterator[int]:
+        yield from range(3 * SLICE + 5)
+        assert go.wait(PATIENCE_S)
 
-    sent = 0
+    stream = Stream(turning)
+    seen: list[int] = []
+    while len(seen) < 3 * SLICE + 5:
+        message = stream.heard()
+        assert message is not None
+        seen += values_of(*message)
+    assert seen == list(range(3 * SLICE + 5)), "all of it, in order, while the generator is not at its end"
+    go.set()
+    assert [head for head, _ in stream.rest() if "count" in head] == []
+
+
+def test_a_fast_generator_waits_when_nobody_reads() -> None:
+    sent = most = 0
+    ended = threading.Event()
 
     class Counting(Feeder):
         def _send(self, values: list[Any]) -> bool:
@@ -153,20 +164,53 @@ def test_a_fast_generator_waits_when_nobody_reads(monkeypatch: pytest.MonkeyPatc
             sent += len(values)
             return super()._send(values)
 
-    most = 0
-
     def generator() -> Iterator[str]:
         nonlocal most
-        for n in range(2 * READ_AHEAD):
-            most = max(most, n - sent)
+        for n in range(4 * SLICE):
+            most = max(most, n + 1 - sent)
             yield f"{n:0>100}"
+        ended.set()
 
-    monkeypatch.setattr(feeder.threading, "Event", Event)
     stream = Stream(generator, Counting)
-    assert waits.wait(PATIENCE_S)
+    assert not ended.wait(0.2), "what nobody reads is more than a pipe holds, so it cannot come to its end"
     messages = stream.rest()
     assert [v for head, text in messages[:-1] for v in values_of(head, text)] == list(generator())
-    assert READ_AHEAD - GULP <= most <= READ_AHEAD + GULP + SLICE
+    assert most <= SLICE
+
+
+def test_ids_arrive_in_order_whoever_sends_them() -> None:
+    total, stretch = 40 * SLICE, 2 * SLICE + 7
+    taken = 0
+    more, at_the_door = threading.Condition(), threading.Event()
+    senders = set()
+
+    class Telling(Feeder):
+        def _send(self, values: list[Any]) -> bool:
+            nonlocal taken
+            senders.add(sender := threading.current_thread().name)
+            with more:
+                taken += len(values)
+                more.notify()
+            if sender == "watch" and taken % stretch == 0:
+                # The generator goes on meanwhile, and what it gives must not overtake this.
+                assert at_the_door.wait(PATIENCE_S)
+            return super()._send(values)
+
+        def _send_all(self) -> None:
+            at_the_door.set()
+            super()._send_all()
+            at_the_door.clear()
+
+    def generator() -> Iterator[str]:
+        for n in range(total):
+            if n % stretch == 0:  # slow, until the other thread has taken what there is
+                with more:
+                    assert more.wait_for(lambda n=n: taken == n, PATIENCE_S)
+            yield f"task {n}"
+
+    messages = Stream(generator, Telling).rest()
+    assert [v for head, text in messages[:-1] for v in values_of(head, text)] == [f"task {n}" for n in range(total)]
+    assert len(senders) == 2
 
 
 # --- ends ---------------------------------------------------------------------------------------------
@@ -224,8 +268,8 @@ def test_a_generator_that_raises_after_an_id_that_could_not_travel_changes_nothi
     refused = threading.Event()
 
     class Telling(Feeder):
-        def _send_all(self) -> None:
-            super()._send_all()
+        def _watch(self) -> None:
+            super()._watch()
             refused.set()
 
     def generator() -> Iterator[Any]:
