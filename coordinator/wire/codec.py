@@ -58,6 +58,11 @@ def load_call(body: bytes | bytearray) -> tuple[str, tuple[Any, ...]]:
             method = str(body[len(_CALL_HEAD) : gap], "ascii")
             if method.isidentifier():
                 return method, (str(memoryview(body)[gap + len(_CALL_GAP) : -len(_CALL_TAIL)], "ascii"),)
+    from coordinator.wire import plaincall
+
+    plain = plaincall.load(body)
+    if plain is not None:
+        return plain
     from coordinator.wire.reader import parse
 
     reader = parse(body, "methodCall")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 import subprocess
 import sys
 import xmlrpc.client
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -15,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator import errors
-from coordinator.wire import codec
+from coordinator.wire import codec, plaincall
 from coordinator.wire.bounds import BODY_BYTES
 from coordinator.wire.reader import parse
 
@@ -143,6 +146,79 @@ def test_notes_are_read_without_importing_a_parser() -> None:
         [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert shown.stdout == "[]\n"
+
+
+# --- plain calls ----------------------------------------------------------------------------------------------
+
+
+def by_us(values: list[Any]) -> bytes:
+    return codec.dump_call("some.method", values)
+
+
+def by_the_standard_library(values: list[Any]) -> bytes:
+    return xmlrpc.client.dumps(tuple(values), "some.method").encode()
+
+
+WRITERS = [by_us, by_the_standard_library]
+PLAIN_VALUES = st.booleans() | st.integers(0, 999_999_999) | st.text(st.characters(min_codepoint=32, max_codepoint=126))
+#: what makes of a plain call one that is not plain, or none at all
+PIECES = [
+    *("<string>", "</string>", "<int>", "</int>", "<i4>", "</i4>", "<i8>", "</i8>", "<boolean>", "</boolean>"),
+    *("<value>", "</value>", "<param>", "</param>", "<params>", "</params>", "<methodName>", "</methodName>"),
+    *("", " ", "\n", "\t", "\r", "0", "2", "-1", "+1", "9" * 9, "9" * 10, "<", ">", "&lt;", "]]>", "x", "\u00e9", "\0"),
+    *("<value/>", "<!-- -->", "<![CDATA[x]]>", "<?xml version='1.0'?>", '<?xml version="1.0"?>', "<?xml?>"),
+]  # fmt: skip
+
+
+def outcome(load: Callable[[bytes], tuple[str, Any]], body: bytes) -> Any:
+    """``[method, params]``, or the kind of error."""
+    try:
+        method, params = load(body)
+    except errors.CoordinatorError as wrong:
+        return type(wrong)
+    return [method, list(params)]
+
+
+def parsed(body: bytes) -> tuple[str, Any]:
+    reader = parse(body, "methodCall")
+    if reader.method is None:
+        raise errors.ProtocolError
+    return reader.method, reader.params or []
+
+
+@given(st.sampled_from(WRITERS), st.lists(PLAIN_VALUES, min_size=1, max_size=4))
+def test_a_plain_call_is_read_without_the_parser_and_as_the_parser_reads_it(
+    write: Callable[[list[Any]], bytes], values: list[Any]
+) -> None:
+    body = write(values)
+    plain = plaincall.load(body)
+    assert (plain is None) == (b"&" in body)
+    for taken in (body, bytearray(body)):
+        assert same(outcome(codec.load_call, taken), outcome(parsed, body))
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_plain_call_that_was_changed_anywhere_is_read_as_the_parser_reads_it(
+    write: Callable[[list[Any]], bytes],
+) -> None:
+    tokens = re.findall(rb"<[^>]*>|[^<]+", write(["ab", 12, True]))
+    for at, piece, instead in itertools.product(range(len(tokens) + 1), PIECES, (0, 1, 2)):
+        body = b"".join([*tokens[:at], piece.encode(), *tokens[at + instead :]])
+        found, expected = outcome(codec.load_call, body), outcome(parsed, body)
+        assert found is expected or same(found, expected), body
+
+
+@pytest.mark.parametrize("value", ["<int>2147483648</int>", "<int>12345678901</int>", "<int>-7</int>", "<int></int>"])
+def test_an_integer_that_may_not_fit_is_left_to_the_parser(value: str) -> None:
+    assert plaincall.load(call_of(f"<value>{value}</value>")) is None
+    assert plaincall.load(call_of("<value><int>7</int></value>")) == ("m", (7,))
+
+
+def test_a_long_plain_call_is_left_to_the_parser() -> None:
+    values = ["x" * 1000] * 5
+    body = codec.dump_call("m", values)
+    assert plaincall.load(body) is None
+    assert codec.load_call(body) == ("m", tuple(values))
 
 
 # --- what may not travel --------------------------------------------------------------------------------------
