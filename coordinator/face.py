@@ -69,12 +69,12 @@ class Face:
         if run.stopping is not None or run.hired[number].leaving:
             return False
         first = run.ledger.todo.first()
-        if first is not None:
-            self._carried(first)  # refused before it is leased: it stays for processors that can take it
+        # Refused before it is leased: it stays for processors that can take it.
+        value = self._carried(first) if first is not None else None
         lease = run.classic_lease(number, now)
         if lease is None:
             return not run.ledger.finished
-        return self._carried(lease.start)
+        return value if lease.start == first else self._carried(lease.start)
 
     def report_success(self, host: str, pid: int, id: Any) -> bool:
         """The task held is done."""
@@ -245,7 +245,7 @@ def uncarriable(value: Any, inside: bool = False) -> str:
     if isinstance(value, int):
         return "" if -(1 << 31) <= value < 1 << 31 else "an integer of more than 32 bits"
     if isinstance(value, str):
-        return "" if all(_carried(c) for c in value) else "control characters"
+        return "" if value.isprintable() or all(_carried(c) for c in value) else "control characters"
     if isinstance(value, (list, tuple)):
         return next((reason for item in value if (reason := uncarriable(item, True))), "")
     if isinstance(value, dict):

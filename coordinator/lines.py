@@ -50,7 +50,10 @@ class Lines:
 
     def id_text(self, position: int) -> str:
         """The canonical text of one ID; IndexError if it is not known."""
-        return self.lines(position, position + 1)[0]
+        number = self.index.find(position)
+        start, _ = self.index.range(number)
+        _, offset, first = self.index.spot(number)
+        return str(first + position - start) if offset == INTEGERS else self._slice(number)[position - start]
 
     def texts(self, a: int, b: int) -> Iterator[str]:
         """What ``lines`` gives, joined by newlines, a slice at a time; slices that are wanted whole are never split."""

@@ -292,8 +292,9 @@ class Run:
 
     def _lease(self, hired: Hired, request: Request, now: float) -> Lease | None:
         known, first = self.ledger.todo.total(), self.ledger.todo.first()
-        largest = self.largest_block(first)
-        hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired), largest)
+        hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired), blocks.MOST_INTEGERS)
+        if hired.size > blocks.MOST:
+            hired.size = min(hired.size, self.largest_block(first))
         room = self.host_trials.room(hired, now)
         if room is not None:
             if room <= 0 or not request.idle:
@@ -338,18 +339,14 @@ class Run:
 
     def _take_report(self, hired: Hired, report: LeaseReport, now: float) -> None:
         lease = self.ledger.leases.get(report.lease)
-        if lease is not None:
-            low, high = lease.start, lease.stop
-            inside = all(low <= p < high for p, _ in report.failed) and all(
-                low <= a and b <= high for a, b in report.ranges
-            )
-            if lease.holder != hired.number or not inside:
-                raise BadParameters(f"processor {hired.number} reported tasks that are not of its lease {report.lease}")
+        if lease is not None and (lease.holder != hired.number or not report.within(lease.start, lease.stop)):
+            raise BadParameters(f"processor {hired.number} reported tasks that are not of its lease {report.lease}")
         verdict = self.ledger.report(report.lease, report.ranges, [p for p, _ in report.failed], now)
         if verdict.done:
             self.journal.append(Kind.DONE, {"n": report.lease, "r": verdict.done, "p": hired.number})
             self._keep_results(report, verdict)
-        self.attempts.failed(report.lease, hired, verdict, dict(report.failed))
+        if verdict.failed:
+            self.attempts.failed(report.lease, hired, verdict, dict(report.failed))
         self._tally(hired, verdict)
         self.host_trials.heed(hired, verdict, now)
 
@@ -364,7 +361,8 @@ class Run:
             self.journal.append(Kind.RESULTS, {"n": report.lease, "count": len(results)}, "\n".join(results))
 
     def _tally(self, hired: Hired, verdict: Verdict) -> None:
-        hired.done += sum(b - a for a, b in verdict.done)
+        for a, b in verdict.done:
+            hired.done += b - a
         hired.failed += len(verdict.failed)
         if verdict:
             self.accepted = True

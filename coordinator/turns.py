@@ -209,8 +209,9 @@ class Turns:
         earlier = self._parked.pop(request.processor, None)
         if earlier is not None:
             earlier.fault(BadParameters("the same processor asked again"))
-        done = sum(len(report.done) // 2 for report in request.reports)
-        self._trickle.info("exchange processor=%d seq=%d done=%d", request.processor, request.seq, done)
+        if self._trickle.fits():
+            done = sum(b - a for report in request.reports for a, b in report.ranges)
+            self._job.log.info("exchange processor=%d seq=%d done=%d", request.processor, request.seq, done)
         if answer is None:
             self._parked[request.processor] = call
             return

@@ -368,6 +368,8 @@ class Ledger:
 
     def _settle(self, start: int, stop: int) -> None:
         for table in (self._attempts, self._deaths, self._died_at, self._interrupted):
+            if not table:
+                continue
             if len(table) > stop - start:
                 for position in range(start, stop):
                     table.pop(position, None)

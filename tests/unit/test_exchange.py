@@ -67,6 +67,39 @@ def test_the_ids_of_an_answer_arrive_as_they_were_born(values: list[object], lea
     assert (answer.lease, answer.start, answer.count, answer.attempts) == (lease, start, len(values), {start: 2})
 
 
+@given(
+    st.builds(
+        Answer,
+        seq=NUMBERS,
+        state=st.sampled_from([exchange.WORK, exchange.NOTHING, exchange.STOP]),
+        lease=NUMBERS,
+        start=POSITIONS,
+        count=st.integers(1, 10**6),
+        first=st.none() | st.integers(-(2**63), 2**63),
+        term_s=st.floats(1e-3, 1e9),
+        give=st.booleans(),
+        drop=st.lists(NUMBERS, max_size=3),
+        attempts=st.dictionaries(POSITIONS, st.integers(2, 9), max_size=3),
+        reason=st.none() | st.text(max_size=20) | st.text('<&>"\\\n', max_size=9),
+    )
+)
+def test_an_answer_arrives_as_it_was_said_and_needs_no_escaping(said: Answer) -> None:
+    text = said.to_text()
+    assert needs_no_escaping(text)
+    if said.state != exchange.WORK:
+        said.lease, said.start, said.count, said.first, said.attempts = 0, 0, 0, None, {}
+    assert Answer.from_text(text) == (said, None)
+
+
+@given(REPORTS, POSITIONS, st.integers(0, 2000))
+def test_a_report_is_within_a_lease_if_each_of_its_positions_is(report: LeaseReport, start: int, length: int) -> None:
+    named = [*report.done, *(position for position, _ in report.failed)]
+    for low in (start, *named, *(position - 1 for position in named)):
+        stop = low + length
+        ranges = [*report.ranges, *((position, position + 1) for position, _ in report.failed)]
+        assert report.within(low, stop) == all(low <= a and b <= stop for a, b in ranges)
+
+
 def test_consecutive_integers_travel_as_their_first() -> None:
     answer, raw = Answer.from_text(Answer(1, exchange.WORK, 2, 3, 1000, first=41, term_s=1.0).to_text())
     assert (answer.first, answer.count, raw) == (41, 1000, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -161,6 +162,20 @@ def test_text_that_is_not_ascii_is_a_mistake_of_ours(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     with pytest.raises(UnicodeEncodeError):
         journal.append(Kind.RESULTS, {"n": 1}, "0\té")
+
+
+@given(
+    st.integers(0, 2**63),
+    st.lists(
+        st.tuples(st.integers(0, 2**63), st.integers(0, 2**63)) | st.lists(st.integers(0, 9), min_size=2, max_size=2)
+    ),
+)
+def test_the_headers_that_are_written_by_hand_are_the_json_of_all_others(number: int, ranges: list[Any]) -> None:
+    lease = {"n": number, "p": 7, "a": number + 1, "b": number + 2}
+    for kind, header in ((Kind.LEASE, lease), (Kind.DONE, {"n": number, "r": ranges, "p": 7})):
+        written = frames.record_head(kind, header, 3)
+        expected = json.dumps(header, separators=(",", ":")).encode()
+        assert written == frames.RECORD.pack(kind, len(expected), 3) + expected
 
 
 def test_the_run_is_checked_before_each_write(tmp_path: Path) -> None:
