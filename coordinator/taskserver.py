@@ -33,6 +33,7 @@ from coordinator.errors import BadOption
 from coordinator.executors.choice import AnyExecutor
 from coordinator.feed import Feed
 from coordinator.feeder import fork_feeder
+from coordinator.garbage import seldom_collected
 from coordinator.job import Job, Outcome, rules_by_name
 from coordinator.joblog import JobLog
 from coordinator.journal import Journal
@@ -137,7 +138,8 @@ class Coordinator:
             if announce is not None:
                 job = self.job
                 announce({"name": job.name, "url": job.url, "pid": os.getpid(), "log": job.errlog})
-            self._loop.run_until_complete(self._ended.wait())
+            with seldom_collected():
+                self._loop.run_until_complete(self._ended.wait())
         assert self.job.over is not None
         return self.job.over
 

@@ -196,11 +196,9 @@ class Turns:
                 value = listing.invoke(self._methods, call.method, call.params)
                 say(lambda: call.answer(value))
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            fault = BadParameters(f"{call.method}: {error!r}")
-            say(lambda: call.fault(fault))
+            say(partial(call.fault, BadParameters(f"{call.method}: {error!r}")))
         except CoordinatorError as error:
-            refusal = error
-            say(lambda: call.fault(refusal))
+            say(partial(call.fault, error))
 
     def _exchange(self, call: Call, now: float) -> None:
         request = Request.from_text(call.params[0])

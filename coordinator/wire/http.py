@@ -90,7 +90,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._parser = httptools.HttpRequestParser(self)
         self._calls: deque[Call] = deque()  # handed over, or answered and not yet sent
         self._held: deque[tuple[Call, bytes]] = deque()  # received, but more than may be handed over
-        self._on_call_finished = self._call_finished  # bound once, not at each call
         self._phase = _IDLE
         self._headers: dict[bytes, bytes] = {}
         self._url = b""
@@ -123,6 +122,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._held.clear()
         self._drop_body()
         self._owner.closed(self)
+        # The parser holds this object, and TLS much memory: nobody shall have to look for them.
+        del self._parser
+        self._channel = None
 
     def eof_received(self) -> bool:
         """A client may close its side and wait for its answers."""
@@ -273,7 +275,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._drop_body()
         self._phase = _IDLE
         self.proven = True
-        call = Call("", (), self._caller, self.peer, self._on_call_finished)
+        call = Call("", (), self._caller, self.peer, self._call_finished)
         if not self._parser.should_keep_alive():
             call.closing = self._ending = True
         self._held.append((call, body))
@@ -307,7 +309,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         """Answer once more, after the answers that others before it still wait for, and end."""
         self._ending = True
         self._drop_body()
-        call = Call("", (), "", self.peer, self._on_call_finished)
+        call = Call("", (), "", self.peer, self._call_finished)
         call.closing = True
         call.reply = refusal.response()
         self._owner.refused(self.peer, refusal.status)

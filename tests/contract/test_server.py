@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import socket
 import threading
 import time
+import weakref
 import xmlrpc.client
 
 import pytest
 
-from coordinator import errors
+from coordinator import errors, tls
 from coordinator.wire import codec
 from coordinator.wire.client import Connection, split_url
 from coordinator.wire.server import Call, Limits, TurnServer, each
@@ -438,3 +440,25 @@ def test_a_refused_token_and_a_missing_one_are_said_apart() -> None:
         with pytest.raises(errors.NotAuthorised, match="asks for a token"):
             Connection(served.plain_url).note("echo", "x" * 1_000_000)
         assert Connection(served.plain_url, token=TOKEN).call("echo", 1) == 1
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_connection_that_is_over_leaves_no_garbage_that_holds_itself(encrypted: bool) -> None:
+    with serving(tls=tls.server_context() if encrypted else None) as served:
+        gc.collect()
+        gc.disable()
+        try:
+            if encrypted:
+                fingerprint = tls.own_fingerprint()
+                connection = Connection(served.url.replace("http:", "https:"), fingerprint=fingerprint)
+            else:
+                connection = Connection(served.url)
+            assert connection.call("echo", 1) == 1
+            (theirs,) = served.on_loop(lambda: [weakref.ref(one) for one in served.server._connections])
+            connection.close()
+            over = time.monotonic() + HANG_S
+            while served.on_loop(lambda: len(served.server._connections)) and time.monotonic() < over:
+                time.sleep(0.01)
+            assert served.on_loop(theirs) is None
+        finally:
+            gc.enable()

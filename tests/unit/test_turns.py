@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,17 @@ class Syncer:
                 landed(error)
             else:
                 landed(None)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Python looks for no garbage meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Served:
@@ -230,3 +244,39 @@ def test_a_commit_that_cannot_wait_waits_for_the_one_under_way(served: Served) -
     assert served.turns.commit()
     assert not served.syncer.busy
     assert (len(report.said), len(again.said)) == (1, 1)
+
+
+class Forgetful(Call):
+    """A call of the wire, which keeps of its answer what travels."""
+
+    def fault(self, error: Exception) -> None:
+        self.said.append(str(error))
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("exchange", ["{"]),
+        ("exchange", ['{"run":"other","p":0,"i":"i","s":9,"h":[],"w":[0,0]}']),
+        ("next", ["h", 1, 0]),
+    ],
+)
+def test_a_call_that_is_refused_leaves_no_garbage_that_holds_itself(
+    served: Served, method: str, params: list[Any]
+) -> None:
+    with uncollected():
+        call = Forgetful(method, *params)
+        (refusal,) = served.take(call)
+        assert refusal
+        left = weakref.ref(call)
+        del call
+        assert left() is None
+
+
+def test_an_exchange_leaves_no_garbage_that_holds_itself(served: Served) -> None:
+    with uncollected():
+        call = served.exchange(reports=[LeaseReport(served.lease, [0, 1])], want=True)
+        assert served.take(call)
+        left = weakref.ref(call)
+        del call
+        assert left() is None
