@@ -87,6 +87,8 @@ class Crew:
         self._buried: set[str] = set()
         #: hosts that rest because all failed there at once
         self._sent_away: set[str] = set()
+        #: processors in all, and has any host too many, if all live; None: to be counted anew
+        self._known: tuple[int, bool] | None = None
         self.ending = False
         self.killing: str | None = None
         self.fault: str | None = None
@@ -113,12 +115,13 @@ class Crew:
                 self.health.clear()
             self._seen_retry = retry
         self.slots, self.options, self._look = slots, options, tuple(look)
+        self._known = None
 
     # --- how many ---------------------------------------------------------------------------------------
 
     def step(self, now: float, useful: int) -> None:
         """Start what is missing. ``useful``: how many processors the job has work for."""
-        self._last = now
+        self._last, self._known = now, None
         if self.ending or self._run.stopping is not None:
             for post in list(self.posts.values()):
                 self._answer(post)
@@ -173,6 +176,8 @@ class Crew:
 
     def surplus(self, hired: Hired) -> bool:
         """Has that processor's host more than it shall have? Then whoever asks first leaves."""
+        if self._room_everywhere() and not self._sent_away:
+            return False
         post = self._post_of(hired.number)
         if post is None:
             return False
@@ -184,8 +189,19 @@ class Crew:
         everybody = sum(len(self._living(p)) for p in self.posts.values())
         return len(living) > self.slots.get(post.host, 0) or everybody > self.limit
 
+    def _room_everywhere(self) -> bool:
+        """Has no host too many, even if all live? Counted at each step and for each plan, not in each exchange: that
+        would look at each host."""
+        if self._known is None:
+            counted = self.counted()
+            crowded = any(number > self.slots.get(host, 0) for host, number in counted.items())
+            self._known = sum(counted.values()), crowded
+        everybody, crowded = self._known
+        return everybody <= self.limit and not crowded
+
     def _none_too_many(self, host: str) -> bool:
-        """Is it so even if all live? Asked in each exchange, so that it must not look at each processor."""
+        """The same of one host. Asked in each exchange while any has too many, so that it must not look at each
+        processor."""
         at_host = everybody = 0
         for post in self.posts.values():
             everybody += len(post.numbers)

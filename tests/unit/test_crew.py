@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -188,6 +189,19 @@ def test_one_too_many_on_a_host_is_surplus_whoever_asks(job: Job) -> None:
         assert not yard.crew.surplus(other)
         yard.crew.limit = 0
         assert yard.crew.surplus(other)
+
+
+def test_where_there_is_room_nobody_looks_at_each_host_until_the_next_step(job: Job) -> None:
+    with FakeExecutor() as executor:
+        yard = Yard(job, executor)
+        yard.grant(node1=2)
+        yard.here("node1")
+        with mock.patch.object(yard.crew, "counted", wraps=yard.crew.counted) as counted:
+            for looks in (1, 2):
+                yard.step()
+                for number in (0, 1, 0):
+                    assert not yard.crew.surplus(job.run.hired[number])
+                assert counted.call_count == looks
 
 
 def test_one_that_joined_by_hand_is_never_surplus(job: Job) -> None:
