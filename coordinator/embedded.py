@@ -1,20 +1,29 @@
 """A ResourceController inside a Coordinator: the whole one of ``--local``, or the rules that a job brought itself.
 
-Its links are what ``link`` describes, without a wire. They keep no state about tasks.
+Its links are what ``link`` describes, without a wire. They keep no state about tasks. A job that is alone, has no
+resource and claims nothing gets the whole host, which takes no ResourceController to tell: then it is loaded when time
+has passed, and never for a job that is over by then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from coordinator.addresses import Address
+from coordinator.core.hosts import HostInfo, check_maxload
 from coordinator.errors import CoordinatorError
 from coordinator.job import Job
 from coordinator.link import Heard, Link, RemoteLink
-from coordinator.resource import ResourceController
+
+if TYPE_CHECKING:
+    from coordinator.resource import ResourceController
+
+#: processors of which a job says that it never wants more, unless its user says so
+NO_LIMIT = 999999
 
 
 def link_of(job: Job, rc: Address | None, host: str, slots: int) -> Link:
@@ -22,25 +31,46 @@ def link_of(job: Job, rc: Address | None, host: str, slots: int) -> Link:
     own = {name: rule for name, rule in job.resources.items() if rule is not None}
     if rc is not None and not own:
         return RemoteLink(rc)
-    controller = ResourceController(job.name, hosts={host: float(slots)}, directory=os.path.dirname(job.files.base))
-    for resource, rule in own.items():
-        controller.setrule(resource, list(rule))
-    return EmbeddedLink(controller) if rc is None else OwnRules(RemoteLink(rc), controller, set(own))
+
+    def controller() -> ResourceController:
+        from coordinator.resource import ResourceController
+
+        made = ResourceController(job.name, hosts={host: float(slots)}, directory=os.path.dirname(job.files.base))
+        for resource, rule in own.items():
+            made.setrule(resource, list(rule))
+        return made
+
+    if rc is None:
+        return EmbeddedLink(controller, None if own else HostInfo(host, check_maxload(slots)))
+    return OwnRules(RemoteLink(rc), controller(), set(own))
 
 
 class EmbeddedLink:
-    """The ResourceController of ``--local``: an object of this process, with this machine as its only host."""
+    """The ResourceController of ``--local``: an object of this process, with this machine as its only host. ``make``
+    makes it; ``whole``: the host, if a job may have the whole of it before that."""
 
-    def __init__(self, controller: ResourceController) -> None:
-        self.controller = controller
+    def __init__(self, make: Callable[[], ResourceController], whole: HostInfo | None = None) -> None:
+        self._make, self._whole = make, whole
         self._tell: Callable[[], dict[str, Any]] = dict
         self._hear: Callable[[dict[str, Any]], None] = lambda _: None
         self._waiting: list[tuple[str, dict[str, Any], float, Heard]] = []
         self._told: dict[str, Any] = {}
 
+    @cached_property
+    def controller(self) -> ResourceController:
+        """It knows the job as soon as it is there."""
+        made = self._make()
+        if self._told:
+            made.beat_job(self._told)
+        return made
+
     def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
+        if self._whole is not None and (plan := whole_host(self._whole, told)) is not None:
+            self._told = told
+            return plan
+        plan = self.controller.beat_job(told)
         self._told = told
-        return self.controller.beat_job(told)
+        return plan
 
     def start(
         self,
@@ -84,15 +114,25 @@ class EmbeddedLink:
             heard(answer)
 
     def finish(self, message: str) -> None:
-        self.controller.unregister_coordinator(self._told.get("name", ""), self._told.get("url", ""), message)
-        self.controller.close()
+        if "controller" in self.__dict__:
+            self.controller.unregister_coordinator(self._told.get("name", ""), self._told.get("url", ""), message)
+            self.controller.close()
+
+
+def whole_host(host: HostInfo, told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first plan of a job that is alone on that host; None where there is anything to decide."""
+    if told["resources"] or told["demand_ncpu"] or not 1 <= host.maxload <= told["ncpu_limit"] == NO_LIMIT:
+        return None
+    # Version 0: the ResourceController's own first plan, which says the same, is heard later.
+    slots = {host.name: int(host.maxload)}
+    return {"version": 0, "slots": slots, "hosts": {host.name: host.attributes()}, "queued": None, "look": []}
 
 
 class OwnRules:
     """A link whose job brought rules of its own: those are answered here, everything else by the link behind."""
 
     def __init__(self, link: Link, own: ResourceController, names: set[str]) -> None:
-        self._link, self._own, self._names = link, EmbeddedLink(own), names
+        self._link, self._own, self._names = link, EmbeddedLink(lambda: own), names
         self.first = link.first
 
     def start(

@@ -63,6 +63,7 @@ class Guard:
         self._orders = orders
         self._board_fd, self._board = board, open_board(board)
         self._channel, self._zygote, self._sweeper = channel, zygote, sweeper
+        sweeper.tell("tag", orders["tag"])
         sweeper.tell("zygote", zygote)
         self._connection = Connection(
             orders["url"], orders["token"], timeout_s=SILENCE_S, fingerprint=orders.get("fingerprint")

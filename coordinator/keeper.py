@@ -18,10 +18,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from coordinator import arrival, logfiles, paths, procs
+from coordinator import paths, procs
 from coordinator.errors import CoordinatorError
-from coordinator.guard import Guard
-from coordinator.sweeper import Sweeper, sweep
+from coordinator.sweeper import Sweeper, sweep, tag_of
 from coordinator.zygote import Work, Zygote, new_board, script_argv, start_zygote
 
 
@@ -46,13 +45,19 @@ def fork_keeper(work: Work) -> tuple[int, int]:
 
         pid = procs.fork(zygote)
         theirs.close()
+        # All that needs no orders is done before they come: the Coordinator loads what it needs meanwhile.
+        from coordinator.guard import Guard
+
+        sweeper = Sweeper()
         with os.fdopen(reading, "rb") as file:
             line = file.readline()
         if not line:
+            sweeper.dismiss()
             return 0  # the Coordinator ended before it needed us
         orders = _prepare(json.loads(line))
-        orders["tag"] = sweep(orders["tag"])
-        return Guard(orders, board, ours, pid, Sweeper(orders["tag"])).serve(lambda: None)
+        # Nothing is here yet of a run that begins now: its mark was drawn a moment ago.
+        orders["tag"] = tag_of(orders["tag"]) if orders["new_run"] else sweep(orders["tag"])
+        return Guard(orders, board, ours, pid, sweeper).serve(lambda: None)
 
     pid = procs.fork(guard)
     os.close(reading)
@@ -69,6 +74,8 @@ def _prepare(orders: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
+    from coordinator import arrival, logfiles  # a forked keeper needs neither
+
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
         return 0  # whoever was about to send orders is gone
@@ -91,6 +98,8 @@ def main() -> int:
 
 def _part(orders: dict[str, Any], log: int) -> None:
     """Leave a keeper behind, so that the login shell that waits for this process can end. Raises LaunchFailed."""
+    from coordinator import arrival
+
     reading, writing = os.pipe()
 
     def begun() -> None:
@@ -109,11 +118,14 @@ def _part(orders: dict[str, Any], log: int) -> None:
 
 
 def _keep(orders: dict[str, Any], log: int, begun: Callable[[], None]) -> int:
+    from coordinator import arrival
+    from coordinator.guard import Guard
+
     os.setsid()
     arrival.settle(log)
     orders["tag"] = sweep(orders["tag"])
     try:
-        sweeper = Sweeper(orders["tag"])
+        sweeper = Sweeper()
         board = new_board()
         channel, zygote = start_zygote(orders, board)
         return Guard(orders, board, channel, zygote, sweeper).serve(begun)

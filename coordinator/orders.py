@@ -15,8 +15,9 @@ from coordinator.zygote import script_argv
 
 
 def orders_of(
-    job: Job, door: Door, token: str, *, local: bool, grace_s: float, time_limit_s: float | None, max_errors: int
-) -> dict[str, Any]:
+    job: Job, door: Door, token: str, *, local: bool, grace_s: float, time_limit_s: float | None, max_errors: int,
+    new_run: bool,
+) -> dict[str, Any]:  # fmt: skip
     """Everything but host, numbers and the keeper's own mark. Makes the directory of the processors' logs."""
     logs = f"{job.files.base}.logs" if local else os.fspath(paths.log_directory())
     os.makedirs(logs, mode=0o700, exist_ok=True)
@@ -25,5 +26,5 @@ def orders_of(
         "run": job.run_id, "name": job.name, "tag": job.run_id, "script": job.script, "argv": script_argv(),
         "directory": os.getcwd(), "log_directory": os.path.abspath(logs), "grace_s": grace_s,
         "time_limit_s": time_limit_s, "beat_s": min(1.0, job.run.ledger.term_s / 4),
-        "max_errors_in_a_row": max_errors,
+        "max_errors_in_a_row": max_errors, "new_run": new_run,
     }  # fmt: skip

@@ -301,14 +301,20 @@ def die_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> 
     ``parent`` is the parent's pid as it was before the fork; after fork() it is known. The kernel means the *thread*
     that forked: fork from the main one. Children of this process do not inherit it.
     """
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
+    ctypes, libc = c_library()
     if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     expected = _forked_by if parent is None else parent
     if expected is not None and os.getppid() != expected:
         os.kill(os.getpid(), number)
+
+
+@lru_cache(maxsize=1)
+def c_library() -> tuple[Any, Any]:
+    """(ctypes, libc); who forks many loads it first, since each child would take milliseconds for that."""
+    import ctypes
+
+    return ctypes, ctypes.CDLL(None, use_errno=True)
 
 
 def spawn(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int], output: int) -> int:

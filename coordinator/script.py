@@ -117,11 +117,19 @@ def _coordinate(
     ours: dict[str, Any],
     users: dict[str, Any],
 ) -> Outcome:
-    from coordinator.taskserver import Coordinator
+    from coordinator.forerunners import fork_forerunners
 
-    job = Coordinator(
-        name, script, make, resources, work=work, **{k: v for k, v in ours.items() if k in OURS_FOR_COORDINATOR}, **{}
-    )
+    forerunners = fork_forerunners(make, work)
+    try:
+        from coordinator.taskserver import Coordinator  # much is loaded here, while they load what they need
+
+        job = Coordinator(
+            name, script, make, resources, work=work, forerunners=forerunners,
+            **{k: v for k, v in ours.items() if k in OURS_FOR_COORDINATOR},
+        )  # fmt: skip
+    except BaseException:
+        forerunners.dismiss()
+        raise
     job.user_options = users
     if DAEMON in os.environ:
 

@@ -20,19 +20,20 @@ from coordinator import procs
 
 
 class Sweeper:
-    """As its guard knows it. ``tag``: in the environment of what tasks start. Make it before the first zygote, or after
-    one that was forked: a zygote must not hold the channel whose end means that the guard is gone."""
+    """As its guard knows it. Make it before the first zygote, or after one that was forked: a zygote must not hold the
+    channel whose end means that the guard is gone."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self) -> None:
         self._channel, theirs = socket.socketpair()
-        self._pid = procs.fork(lambda: _serve(theirs, tag))
+        self._pid = procs.fork(lambda: _serve(theirs))
         theirs.close()
         self._channel.recv(1)  # it is there, or was killed
 
-    def tell(self, what: str, pid: int) -> None:
-        """There is another ``zygote``, there is a ``processor``, or that one has ``ended``, with its session."""
+    def tell(self, what: str, about: int | str) -> None:
+        """What tasks start has this ``tag`` in its environment; there is another ``zygote``; there is a ``processor``;
+        that one has ``ended``, with its session."""
         with suppress(BrokenPipeError, ConnectionResetError):  # it was killed
-            self._channel.sendall(f"{what} {pid}\n".encode())
+            self._channel.sendall(f"{what} {about}\n".encode())
 
     def dismiss(self) -> None:
         """The guard leaves, and has swept."""
@@ -41,16 +42,19 @@ class Sweeper:
         self._channel.close()
 
 
-def _serve(channel: socket.socket, tag: str) -> int:
+def _serve(channel: socket.socket) -> int:
     os.setsid()
     _hold_only(channel.fileno())
     channel.sendall(b"\n")
-    zygote = -1
+    zygote, tag = -1, ""
     processors: dict[int, procs.ProcessIdentity | None] = {}
     with channel.makefile(encoding="ascii") as told:
         for line in told:
-            what, number = line.split()
-            pid = int(number)
+            what, about = line.split()
+            if what == "tag":
+                tag = about
+                continue
+            pid = int(about)
             if what == "processor":
                 processors[pid] = procs.identity_of(pid)
             elif what == "ended":
@@ -62,7 +66,8 @@ def _serve(channel: socket.socket, tag: str) -> int:
     for pid, identity in processors.items():
         if procs.identity_of(pid) in (None, identity):  # else the number is another's by now
             procs.kill_session(pid)
-    procs.end_tagged(tag)
+    if tag:  # else the guard went before it had orders
+        procs.end_tagged(tag)
     return 0
 
 
@@ -87,7 +92,7 @@ def _hold_only(descriptor: int) -> None:
 def sweep(run: str) -> str:
     """Kill what tasks of this run had started here and whose keeper was killed with all that belongs to it.
 
-    Returns the tag of what this process, a guard, will start: by it the next one knows whether its keeper lives.
+    Returns the tag of what this process, a guard, will start.
     """
     own = procs.own_identity()
     for pid, tag in procs.tags().items():
@@ -96,6 +101,12 @@ def sweep(run: str) -> str:
             identity = procs.identity_of(pid)
             if identity is not None:
                 procs.signal_identity(identity, signal.SIGKILL)
+    return tag_of(run)
+
+
+def tag_of(run: str) -> str:
+    """Of what this process, a guard of that run, will start: by it the next one knows whether its keeper lives."""
+    own = procs.own_identity()
     return f"{run}:{own.pid}.{own.started}"
 
 

@@ -32,12 +32,11 @@ from coordinator.ending import Ending
 from coordinator.errors import BadOption
 from coordinator.executors.choice import AnyExecutor
 from coordinator.feed import Feed
-from coordinator.feeder import fork_feeder
+from coordinator.forerunners import Forerunners, fork_forerunners
 from coordinator.garbage import seldom_collected
 from coordinator.job import Job, Outcome, rules_by_name
 from coordinator.joblog import JobLog
 from coordinator.journal import Journal
-from coordinator.keeper import fork_keeper
 from coordinator.link import check_resources
 from coordinator.logs import open_log
 from coordinator.orders import orders_of
@@ -63,8 +62,8 @@ class Coordinator:
     ResourceController at ``rc_url``, else the number of processors on this machine, 0 for one per core. Seconds:
     ``lease``, ``grace``, ``time_limit``. ``max_initialization_errors``: so many processors may leave a host, unable to
     begin or with too many errors, before it rests, and the job before it stops. ``no_tls``: speak plain HTTP to other
-    machines too; ``insecure``: and ask nobody for a token. Other keyword arguments are the user's options.
-    ``on_tick(job)`` is called four times a second.
+    machines too; ``insecure``: and ask nobody for a token. ``forerunners``: forked already for this job.
+    Other keyword arguments are the user's options. ``on_tick(job)`` is called four times a second.
     """
 
     def __init__(
@@ -83,6 +82,7 @@ class Coordinator:
         max_initialization_errors: int = LEAVES,
         *,
         work: Work | None = None,
+        forerunners: Forerunners | None = None,
         local: int | None = None,
         host: str | None = None,
         retries: int = 0,
@@ -105,6 +105,7 @@ class Coordinator:
         self.on_tick: Callable[[Job], None] = lambda _: None
         self._make = it if callable(it) else lambda: it
         self._work = work
+        self._forerunners = forerunners
         self._local, self._host, self._port, self._no_tls, self._insecure = local, host, port, no_tls, insecure
         self._policy = Policy(retries=retries)
         self._time_limit, self._max_errors = time_limit, max_errors_in_a_row
@@ -127,12 +128,7 @@ class Coordinator:
 
         Raises NameTaken, PortTaken, ControllerLost, NoSuchRule, JournalDamaged, JournalStalled before that.
         """
-        # What forks has one thread and holds no lock, journal or socket.
-        can_fork = procs.thread_count() == 1
-        warm = fork_keeper(self._work) if self._work is not None and can_fork else None
-        feeder = (
-            fork_feeder(self._make, [warm[1]] if warm is not None else []) if can_fork or self._work is None else None
-        )
+        warm, feeder = self._forerunners or fork_forerunners(self._make, self._work)
         with ExitStack() as closing:
             self._open(closing, feeder, AnyExecutor(warm))
             if announce is not None:
@@ -182,7 +178,7 @@ class Coordinator:
         check_resources(self._link, [name for name, rule in job.resources.items() if rule is None])
         orders = orders_of(
             job, self._door, self._token, local=self._local is not None, grace_s=self._grace_s,
-            time_limit_s=self._time_limit, max_errors=self._max_errors,
+            time_limit_s=self._time_limit, max_errors=self._max_errors, new_run=left is None,
         )  # fmt: skip
         job.journal.append(Kind.LIFE, {
             "run": job.run_id, "name": job.name, "life": job.life, "at": job.started, "host": socket.gethostname(),
@@ -215,7 +211,7 @@ class Coordinator:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._link.start(self._loop, self._registration.tell, self._hear)
         self._last_tick = job.now()
-        self._loop.call_soon(self._tick)
+        self._loop.call_later(TICK_S, self._tick)
         if self._insecure:
             job.log.warning("%s", INSECURE.format(self._door.port))
         job.log.info(

@@ -92,6 +92,7 @@ class Zygote:
         """Fork and reap until the guard is gone; the exit status."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the Coordinator's to answer
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        procs.c_library()  # each Processor needs it
         self._selector.register(self._channel, selectors.EVENT_READ, None)
         self._say({"ready": os.getpid(), "threads": procs.thread_count()})
         while True:
