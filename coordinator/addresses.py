@@ -6,15 +6,14 @@ Whoever connects to a server of ours asks here what the user's token file knows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from coordinator import paths
 from coordinator.errors import NotAuthorised, NoToken, PeerLost
 from coordinator.wire.client import Connection, is_https, split_url
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """A server as a Connection is made to it. ``url`` has no token in it."""
 
     url: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator import procs
@@ -33,28 +32,24 @@ TOLD_S, LOOK_S = 2.0, 10.0
 SHOWN = 300
 
 
-@dataclass
 class Post:
-    """One keeper. ``numbers``: the processors that shall run there; each leaves the set when its exit is noted."""
+    """One keeper. ``numbers``: the processors that shall run there; each leaves the set when its exit is noted.
+    ``looks``: it was sent to tell how the host is, and leaves when it has done so."""
 
-    keeper: str
-    host: str
-    numbers: set[int] = field(default_factory=set)
-    started: Started | None = None
-    pid: int = 0
-    heard: float = 0.0
-    here: bool = False
-    waiting: Callable[[dict[str, Any]], None] | None = None
-    noted: list[int] = field(default_factory=list)
-    load: float = 0.0
-    #: it passed a report on that is in the journal with the next commit
-    passed_on: bool = False
-    memory_available_bytes: int | None = None
-    told: tuple[int, ...] | None = None
-    #: it was sent to tell how the host is, and leaves when it has done so
-    looks: bool = False
-    leaves_at: float = 0.0
-    dismissed: bool = False
+    def __init__(self, keeper: str, host: str, numbers: Iterable[int], heard: float, looks: bool = False) -> None:
+        self.keeper, self.host, self.numbers, self.heard, self.looks = keeper, host, set(numbers), heard, looks
+        self.started: Started | None = None
+        self.pid = 0
+        self.here = False
+        self.waiting: Callable[[dict[str, Any]], None] | None = None
+        self.noted: list[int] = []
+        self.load = 0.0
+        #: it passed a report on that is in the journal with the next commit
+        self.passed_on = False
+        self.memory_available_bytes: int | None = None
+        self.told: tuple[int, ...] | None = None
+        self.leaves_at = 0.0
+        self.dismissed = False
 
 
 class Crew:
@@ -242,7 +237,8 @@ class Crew:
     # --- keepers ----------------------------------------------------------------------------------------
 
     def _start(self, host: str, numbers: list[int], now: float, looks: bool = False) -> None:
-        post = Post(secrets.token_hex(8), host, set(numbers), heard=now, told=tuple(sorted(numbers)), looks=looks)
+        post = Post(secrets.token_hex(8), host, numbers, now, looks)
+        post.told = tuple(sorted(numbers))
         self.posts[post.keeper] = post
         self._then(lambda: self._launch(post))
 
@@ -390,9 +386,8 @@ class Crew:
             del self.posts[other.keeper]  # one is enough
             if other.started is not None:
                 self._executor.abandon(other.started)
-        post = self.posts[message["keeper"]] = Post(
-            message["keeper"], message["host"], pid=int(message["pid"]), heard=now
-        )
+        post = self.posts[message["keeper"]] = Post(message["keeper"], message["host"], (), now)
+        post.pid = int(message["pid"])
         if is_here(post.host):
             try:
                 post.started = Started(post.pid, procs.open_pidfd(post.pid))

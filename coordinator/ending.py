@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from coordinator.core.records import Kind
 from coordinator.errors import JournalStalled
@@ -87,7 +86,7 @@ class Ending:
             self._printer.finish()
         except (JournalStalled, OSError) as error:
             job.log.error("the end could not be written: %s", error)
-            job.over = replace(over, reason=over.reason or str(error))
+            job.over = over._replace(reason=over.reason or str(error))
         self._joblog.close()
         job.log.info(
             "coordinator ended done=%d failed=%d left=%d reason=%s", ledger.done, ledger.failed, over.left, over.reason

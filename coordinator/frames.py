@@ -22,7 +22,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 from coordinator.core.records import Kind, Record
@@ -85,8 +84,7 @@ class Frame(NamedTuple):
 # --- one segment ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """A file of the journal. ``sealed``: where it ends if a successor says so."""
 
     number: int

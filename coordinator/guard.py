@@ -17,7 +17,6 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +40,14 @@ MEASURE_S = 3.0
 LOADS_LOST = 3
 
 
-@dataclass(slots=True)
 class Charge:
     """One Processor as its guard sees it. ``since``: when it was first seen at ``position``, steady seconds."""
 
-    number: int
-    slot: int
-    log: str
-    pid: int = 0
-    position: int = -1
-    since: float = 0.0
-    cause: str = ""
+    def __init__(self, number: int, slot: int, log: str, since: float) -> None:
+        self.number, self.slot, self.log, self.since = number, slot, log, since
+        self.pid = 0
+        self.position = -1
+        self.cause = ""
 
 
 class Guard:
@@ -228,7 +224,7 @@ class Guard:
             self._begun.add(number)
             slot = self._free_slots.pop()
             self._board[slot] = -1
-            charge = Charge(number, slot, self._new_log(number), since=now())
+            charge = Charge(number, slot, self._new_log(number), now())
             self._charges[number] = charge
             order = {
                 k: self._orders[k] for k in ("url", "token", "run", "name", "tag", "grace_s", "max_errors_in_a_row")

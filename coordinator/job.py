@@ -10,9 +10,8 @@ import logging
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator import paths
 from coordinator.core.records import Kind
@@ -22,8 +21,7 @@ from coordinator.journal import Journal
 from coordinator.run import Run
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a run ended. ``exit_status``: 0 all done, 1 some tasks failed or the job could not go on, 130 interrupted."""
 
     name: str

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: where root says what this host has; the variable names another file instead
 TOLD, VARIABLE = "/run/coordinator-load", "COORDINATOR_LOAD"
@@ -24,8 +24,7 @@ TOLD, VARIABLE = "/run/coordinator-load", "COORDINATOR_LOAD"
 _MOST_BYTES = 4096
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """``runnable``: processes, everybody's, as a load average counts them; ``memory_available_bytes``: what a new
     process can have without swapping, None where psutil is not there to tell."""
 

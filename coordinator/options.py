@@ -12,8 +12,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator.core.leases import GRACE_S, TERM_S
 from coordinator.core.trials import LEAVES
@@ -64,8 +63,7 @@ def port(text: str) -> int:
     return value
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One option of ours. ``alone``: its value when it is given without one; None where it needs a value."""
 
     name: str
@@ -133,17 +131,17 @@ OURS: tuple[Option, ...] = (
 )
 
 
-@dataclass
 class CommandLine:
     """What was typed: the job's name, our options (defaults filled in), the user's (converted, only what was given)."""
 
-    name: str
-    ours: dict[str, Any]
-    users: dict[str, Any] = field(default_factory=dict)
-    given: set[str] = field(default_factory=set)
-    warnings: list[str] = field(default_factory=list)
-    url: str | None = None
-    logfile: str | None = None
+    def __init__(self) -> None:
+        self.name = ""
+        self.ours: dict[str, Any] = {option.name: option.default for option in OURS}
+        self.users: dict[str, Any] = {}
+        self.given: set[str] = set()
+        self.warnings: list[str] = []
+        self.url: str | None = None
+        self.logfile: str | None = None
 
 
 def read(argv: Sequence[str], functions: Sequence[tuple[Callable[..., Any], int]], prog: str) -> CommandLine:
@@ -162,7 +160,7 @@ def read(argv: Sequence[str], functions: Sequence[tuple[Callable[..., Any], int]
     if "--help" in argv or "-h" in argv:
         parser.print_help()
         sys.exit(0)
-    line = CommandLine("", {option.name: option.default for option in OURS})
+    line = CommandLine()
     ours = {option.name: option for option in OURS}
     names: list[str] = []
     words = [(word, True) for word in argv] + [(word, False) for word in literal]

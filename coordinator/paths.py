@@ -14,9 +14,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from coordinator import errors
 
@@ -136,16 +136,18 @@ def check_name(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
 class JobFiles:
     """The files of the job ``name`` in ``directory``; making the value checks the name and touches no file."""
 
-    directory: Path
-    name: str
+    def __init__(self, directory: Path, name: str) -> None:
+        self.name = check_name(name)
+        self.directory = Path(os.path.abspath(directory))
 
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        object.__setattr__(self, "directory", Path(os.path.abspath(self.directory)))
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobFiles) and other.base == self.base
+
+    def __hash__(self) -> int:
+        return hash(self.base)
 
     @property
     def base(self) -> Path:
@@ -212,8 +214,7 @@ def new_token() -> str:
     return os.urandom(32).hex()
 
 
-@dataclass(frozen=True)
-class Login:
+class Login(NamedTuple):
     """What a client needs for a server: its token and, if it speaks TLS, the fingerprint of its certificate."""
 
     token: str

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -160,7 +160,7 @@ class Processor:
         self,
         client: Callable[..., Any],
         setup: Callable[..., Any] | None = None,
-        setup_options: dict[str, Any] | None = None,
+        setup_options: Mapping[str, Any] | None = None,
         /,
         **kwargs: Any,
     ) -> str:
@@ -214,7 +214,7 @@ class Processor:
         self,
         client: Callable[..., Any],
         setup: Callable[..., Any] | None,
-        setup_options: dict[str, Any],
+        setup_options: Mapping[str, Any],
         options: dict[str, Any],
     ) -> tuple[str, dict[str, Any] | None]:
         if is_generator_client(client):
@@ -275,7 +275,7 @@ class Processor:
         self,
         function: Callable[..., Any],
         setup: Callable[..., Any] | None,
-        setup_options: dict[str, Any],
+        setup_options: Mapping[str, Any],
         options: dict[str, Any],
     ) -> Callable[[], None]:
         takes = set(list(inspect.signature(function).parameters)[1:])

@@ -13,9 +13,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator import errors
 
@@ -31,8 +30,7 @@ _forked_by: int | None = None
 # --- who a process is ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ProcessIdentity:
+class ProcessIdentity(NamedTuple):
     """One process, for ever: pids are given again, these four together are not.
 
     ``started`` is in clock ticks since the boot named by ``boot``.
@@ -44,8 +42,7 @@ class ProcessIdentity:
     started: int
 
 
-@dataclass(frozen=True)
-class _Stat:
+class _Stat(NamedTuple):
     """The fields of /proc/PID/stat that are used here."""
 
     state: str

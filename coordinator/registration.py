@@ -10,8 +10,7 @@ import getpass
 import json
 import os
 import socket
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator.core.exchange import text_of
 from coordinator.door import Door
@@ -21,8 +20,7 @@ from coordinator.link import Link
 from coordinator.wire.server import Call
 
 
-@dataclass(frozen=True)
-class Claims:
+class Claims(NamedTuple):
     """What a job asks for: the manual's options."""
 
     priority: float = 1.0

@@ -8,7 +8,6 @@ It starts and ends no process.
 from __future__ import annotations
 
 import socket
-from dataclasses import asdict
 from typing import Any
 
 from coordinator import procs
@@ -83,7 +82,7 @@ def _mark(post: Post) -> dict[str, Any] | None:
     if not is_here(post.host):
         return {"keeper": post.keeper, "host": post.host}
     identity = procs.identity_of(post.pid)
-    return asdict(identity) if identity is not None else None
+    return identity._asdict() if identity is not None else None
 
 
 def _could_be(keeper: dict[str, Any] | None) -> bool:

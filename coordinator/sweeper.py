@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 from contextlib import suppress
-from dataclasses import replace
 
 from coordinator import procs
 
@@ -112,4 +111,4 @@ def tag_of(run: str) -> str:
 
 def _lives(guard: str, own: procs.ProcessIdentity) -> bool:
     pid, _, started = guard.partition(".")
-    return started != "" and procs.is_alive(replace(own, pid=int(pid), started=int(started)))
+    return started != "" and procs.is_alive(own._replace(pid=int(pid), started=int(started)))

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -238,7 +239,9 @@ class FakeLine:
         answer = self._answers.pop(0)
         if isinstance(answer, CoordinatorError):
             raise answer
-        return replace(answer, seq=self.said[-1].seq).to_text()
+        answer = copy(answer)
+        answer.seq = self.said[-1].seq
+        return answer.to_text()
 
     def close(self) -> None:
         self.check()

@@ -13,8 +13,8 @@ import hashlib
 import hmac
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from coordinator import paths
 from coordinator.core.hosts import check_user
@@ -25,8 +25,7 @@ OWNER = "owner"
 MOST_USERS = 10_000
 
 
-@dataclass(frozen=True)
-class User:
+class User(NamedTuple):
     """``digest``: SHA-256 of the token, hexadecimal; ``since``: wall time."""
 
     name: str

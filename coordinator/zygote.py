@@ -20,9 +20,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, TextIO
 
 from coordinator import paths, procs
 from coordinator.errors import LaunchFailed
@@ -37,14 +37,13 @@ BOARD_SLOTS = 4096
 _loaders: dict[int, subprocess.Popen[bytes]] = {}
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """What the user's script gave to start_client_or_server, as far as a Processor needs it."""
 
     client: Callable[..., Any]
     setup: Callable[..., Any] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    setup_options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
+    setup_options: Mapping[str, Any] = MappingProxyType({})
 
 
 def new_board() -> int:

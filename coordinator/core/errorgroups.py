@@ -5,7 +5,6 @@ A job of a million tasks fails in a few ways; people want to see these, with one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 #: groups of errors that are counted apart; what comes after is counted together
@@ -14,16 +13,15 @@ _GROUP_TEXT = 4000
 _FIRST_POSITIONS = 3
 
 
-@dataclass
 class ErrorCount:
-    """Tasks that failed for good in the same way."""
+    """Tasks that failed for good in the same way. ``first``: positions of the first few."""
 
-    kind: str
-    where: str
-    message: str
-    traceback: str
-    count: int = 0
-    first: list[int] = field(default_factory=list)  #: positions of the first few
+    def __init__(
+        self, kind: str, where: str, message: str, traceback: str, count: int = 0, first: list[int] | None = None
+    ) -> None:
+        self.kind, self.where, self.message, self.traceback = kind, where, message, traceback
+        self.count = count
+        self.first = first or []
 
 
 def count_error(errors: dict[tuple[str, str], ErrorCount], header: dict[str, Any]) -> None:

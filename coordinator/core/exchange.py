@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import operator
-from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.core.ids import untag_many
@@ -33,18 +32,44 @@ def text_of(value: object) -> str:
     return text
 
 
-@dataclass(slots=True)
-class LeaseReport:
+class _Said:
+    """Two that say the same are equal."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        said = zip(self.__slots__, self._values(), strict=True)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said)})"
+
+    def _values(self) -> list[Any]:
+        return [getattr(self, name) for name in self.__slots__]
+
+
+class LeaseReport(_Said):
     """What became of some tasks of one lease. Positions are absolute.
 
     ``done``: flat list ``[a, b, a, b, ...]`` of ranges; ``failed``: ``[[position, error], ...]`` with an error as
     :func:`error_of` makes it; ``results``: lines ``position TAB canonical value``.
     """
 
-    lease: int
-    done: list[int] = field(default_factory=list)
-    failed: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    results: list[str] = field(default_factory=list)
+    __slots__ = ("done", "failed", "lease", "results")
+
+    def __init__(
+        self,
+        lease: int,
+        done: list[int] | None = None,
+        failed: list[tuple[int, dict[str, Any]]] | None = None,
+        results: list[str] | None = None,
+    ) -> None:
+        self.lease = lease
+        self.done = done or []
+        self.failed = failed or []
+        self.results = results or []
 
     def __bool__(self) -> bool:
         return bool(self.done or self.failed)
@@ -61,23 +86,36 @@ class LeaseReport:
         )
 
 
-@dataclass(slots=True)
-class Request:
+class Request(_Said):
     """Processor to Coordinator. ``worked``: (tasks, seconds) since the last request; ``idle``: it has nothing to do."""
 
-    run: str
-    processor: int
-    incarnation: str
-    seq: int
-    held: list[int] = field(default_factory=list)
-    reports: list[LeaseReport] = field(default_factory=list)
-    returned: list[tuple[int, int, int]] = field(default_factory=list)
-    worked: tuple[int, float] = (0, 0.0)
-    want: bool = False
-    idle: bool = False
-    who: dict[str, Any] | None = None
-    bye: str | None = None
-    setup_error: dict[str, Any] | None = None
+    __slots__ = (
+        "bye", "held", "idle", "incarnation", "processor", "reports", "returned", "run", "seq", "setup_error", "want",
+        "who", "worked",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        run: str,
+        processor: int,
+        incarnation: str,
+        seq: int,
+        held: list[int] | None = None,
+        reports: list[LeaseReport] | None = None,
+        returned: list[tuple[int, int, int]] | None = None,
+        worked: tuple[int, float] = (0, 0.0),
+        want: bool = False,
+        idle: bool = False,
+        who: dict[str, Any] | None = None,
+        bye: str | None = None,
+        setup_error: dict[str, Any] | None = None,
+    ) -> None:
+        self.run, self.processor, self.incarnation, self.seq = run, processor, incarnation, seq
+        self.held = held or []
+        self.reports = reports or []
+        self.returned = returned or []
+        self.worked, self.want, self.idle = worked, want, idle
+        self.who, self.bye, self.setup_error = who, bye, setup_error
 
     def to_text(self) -> str:
         message: dict[str, Any] = {
@@ -137,8 +175,7 @@ class Request:
         )
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(_Said):
     """Coordinator to Processor.
 
     ``ids``: JSON array text of the canonical IDs of the block, or ``first`` for consecutive integers; ``term_s``:
@@ -146,18 +183,30 @@ class Answer:
     please return what you have not begun; ``drop``: leases that are not the reader's any more.
     """
 
-    seq: int
-    state: str
-    lease: int = 0
-    start: int = 0
-    count: int = 0
-    ids: str = ""
-    first: int | None = None
-    term_s: float = 0.0
-    give: bool = False
-    drop: list[int] = field(default_factory=list)
-    attempts: dict[int, int] = field(default_factory=dict)
-    reason: str | None = None
+    __slots__ = (
+        "attempts", "count", "drop", "first", "give", "ids", "lease", "reason", "seq", "start", "state", "term_s",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        seq: int,
+        state: str,
+        lease: int = 0,
+        start: int = 0,
+        count: int = 0,
+        ids: str = "",
+        first: int | None = None,
+        term_s: float = 0.0,
+        give: bool = False,
+        drop: list[int] | None = None,
+        attempts: dict[int, int] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        self.seq, self.state, self.term_s, self.reason = seq, state, term_s, reason
+        self.lease, self.start, self.count, self.ids, self.first = lease, start, count, ids, first
+        self.give = give
+        self.drop = drop or []
+        self.attempts = attempts or {}
 
     def to_text(self) -> str:
         # Written by hand, since a server gives thousands in a second.

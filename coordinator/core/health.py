@@ -6,7 +6,7 @@ hands a failed task out again. Here are numbers only: nothing is started, nobody
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 #: so begins what a Coordinator tells of a host that it can reach and leaves alone for a while
 RESTING = "resting: "
@@ -26,8 +26,7 @@ def retry_delay_s(attempt: int, base_s: float, cap_s: float) -> float:
     return min(cap_s, base_s * 2.0 ** min(max(attempt, 1) - 1, 60))
 
 
-@dataclass(frozen=True)
-class Rest:
+class Rest(NamedTuple):
     """A host at rest: until when (seconds of the caller's clock), why, and how often by now without a success."""
 
     until: float
@@ -63,7 +62,7 @@ class HostHealth:
         resting = self.resting(host, now)
         if resting is None:
             return self._begin(host, now, reason)
-        self._rests[host] = replace(resting, reason=reason)
+        self._rests[host] = resting._replace(reason=reason)
         return self._rests[host]
 
     def succeeded(self, host: str) -> None:

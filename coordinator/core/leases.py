@@ -10,7 +10,6 @@ report is welcome as long as nobody else began the work, and a holder that is ba
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 from coordinator.core.spans import Spans
 
@@ -25,25 +24,28 @@ GRACE_S = 600.0
 LIFE_STRIDE = 1 << 32
 
 
-@dataclass(slots=True)
 class Lease:
-    """Positions ``start`` to ``stop`` (excluded), given to processor number ``holder``."""
+    """Positions ``start`` to ``stop`` (excluded), given to processor number ``holder``. ``given``: when, on the same
+    clock as the deadline; what an earlier life gave was given long ago."""
 
-    number: int
-    start: int
-    stop: int
-    holder: int
-    deadline: float
-    term_s: float = TERM_S
-    lapsed: bool = False
-    #: some of it was given to others after it lapsed
-    shared_out: bool = False
-    #: when it was given, on the same clock as the deadline; what an earlier life gave was given long ago
-    given: float = -math.inf
-    open: Spans = field(default_factory=Spans)
+    __slots__ = ("deadline", "given", "holder", "lapsed", "number", "open", "shared_out", "start", "stop", "term_s")
 
-    def __post_init__(self) -> None:
-        self.open.add(self.start, self.stop)
+    def __init__(
+        self,
+        number: int,
+        start: int,
+        stop: int,
+        holder: int,
+        deadline: float,
+        term_s: float = TERM_S,
+        given: float = -math.inf,
+    ) -> None:
+        self.number, self.start, self.stop, self.holder = number, start, stop, holder
+        self.deadline, self.term_s, self.given = deadline, term_s, given
+        self.lapsed = False
+        #: some of it was given to others after it lapsed
+        self.shared_out = False
+        self.open = Spans([(start, stop)])
 
     def __len__(self) -> int:
         return self.stop - self.start

@@ -21,15 +21,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from coordinator.core.health import retry_delay_s
 from coordinator.core.leases import TERM_S, Lease
 from coordinator.core.spans import Spans
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What happens to a task that failed.
 
     ``retries``: further attempts after an attempt that raised. ``deaths``: so many processors may die with the
@@ -44,13 +43,15 @@ class Policy:
     backoff_cap_s: float = 300.0
 
 
-@dataclass(slots=True)
 class Verdict:
     """What a report changed: ranges now DONE, ``failed`` as (position, attempt, final), tasks that came too late."""
 
-    done: list[tuple[int, int]] = field(default_factory=list)
-    failed: list[tuple[int, int, bool]] = field(default_factory=list)
-    late: int = 0
+    __slots__ = ("done", "failed", "late")
+
+    def __init__(self) -> None:
+        self.done: list[tuple[int, int]] = []
+        self.failed: list[tuple[int, int, bool]] = []
+        self.late = 0
 
     def __bool__(self) -> bool:
         return bool(self.done or self.failed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.core.errorgroups import ErrorCount, count_error
@@ -17,69 +16,74 @@ from coordinator.core.slices import INTEGERS, SliceDigests, SliceIndex, packed, 
 from coordinator.core.spans import Spans
 
 
-@dataclass
 class OpenLease:
-    processor: int
-    open: Spans  #: positions of it that are not settled
-    shared_out: bool = False  #: some of it was given to others
+    """``open``: positions of it that are not settled; ``shared_out``: some of it was given to others."""
+
+    def __init__(self, processor: int, open: Spans, shared_out: bool = False) -> None:
+        self.processor, self.open, self.shared_out = processor, open, shared_out
 
 
-@dataclass
 class State:
     """The fold so far."""
 
-    name: str | None = None
-    run: str | None = None
-    life: int = 0
-    port: int | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    ended: bool = False
-    reason: str | None = None
-    closed: dict[str, Any] | None = None
-    numbers: int = 0
-    nresults: int = 0
-    top_lease: int = 0
-    done: Spans = field(default_factory=Spans)
-    failed: Spans = field(default_factory=Spans)
-    #: position: attempts that are over, lease of the last, how many of them ended with the death of their processor,
-    #: and how many were interrupted
-    attempts: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
-    #: position: hosts on which a processor died with it; not settled, as above
-    died_at: dict[int, list[str]] = field(default_factory=dict)
-    leases: dict[int, OpenLease] = field(default_factory=dict)
-    errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
-    slices: SliceIndex = field(default_factory=SliceIndex)
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.run: str | None = None
+        self.life = 0
+        self.port: int | None = None
+        self.options: dict[str, Any] = {}
+        self.ended = False
+        self.reason: str | None = None
+        self.closed: dict[str, Any] | None = None
+        self.numbers = 0
+        self.nresults = 0
+        self.top_lease = 0
+        self.done, self.failed = Spans(), Spans()
+        #: position: attempts that are over, lease of the last, how many of them ended with the death of their
+        #: processor, and how many were interrupted
+        self.attempts: dict[int, tuple[int, int, int, int]] = {}
+        #: position: hosts on which a processor died with it; not settled, as above
+        self.died_at: dict[int, list[str]] = {}
+        self.leases: dict[int, OpenLease] = {}
+        self.errors: dict[tuple[str, str], ErrorCount] = {}
+        self.slices = SliceIndex()
 
 
-@dataclass(frozen=True)
 class Recovered:
-    """What a Coordinator that starts finds in its journal; its own to change."""
+    """What a Coordinator that starts finds in its journal: copies of the state, so that neither side changes the
+    other's."""
 
-    run: str | None  #: None: the journal is new
-    name: str | None
-    life: int  #: of the last Coordinator that wrote; 0 if none did
-    port: int | None
-    options: dict[str, Any]
-    count: int  #: positions known
-    ended: bool  #: the stream was read to its end
-    reason: str | None  #: why the stream ended, if the user's generator raised
-    done: Spans
-    failed: Spans
-    attempts: dict[int, int]  #: failed attempts of tasks that are neither done nor failed
-    deaths: dict[int, int]  #: how many of these ended with the death of their processor
-    died_at: dict[int, set[str]]  #: and on which hosts
-    interrupted: dict[int, int]  #: how many of these ended with nobody to blame
-    leases: list[
-        tuple[int, int, int, int]
-    ]  #: number, processor, a, b: leased and not settled, each position under its newest lease
-    shared_out: set[int]  #: the numbers of those leases of which a part was given to others: returned, or lapsed
-    top_lease: int
-    numbers: int  #: processor numbers up to this are used
-    slices: SliceDigests  #: (number of IDs, digest) of each slice of the stream
-    nresults: int  #: results ever written
-    closed: bool  #: the last life ended in order
-    outcome: dict[str, Any] | None  #: its CLOSED record
-    errors: list[ErrorCount]  #: failures for good, grouped, since the last time that none was left
+    def __init__(self, state: State) -> None:
+        self.run = state.run  #: None: the journal is new
+        self.name = state.name
+        self.life = state.life  #: of the last Coordinator that wrote; 0 if none did
+        self.port = state.port
+        self.options: dict[str, Any] = json.loads(json.dumps(state.options))
+        self.count = state.slices.count  #: positions known
+        self.ended = state.ended  #: the stream was read to its end
+        self.reason = state.reason  #: why the stream ended, if the user's generator raised
+        self.done, self.failed = state.done.copy(), state.failed.copy()
+        attempts = state.attempts.items()
+        #: failed attempts of tasks that are neither done nor failed
+        self.attempts = {position: attempt for position, (attempt, *_) in attempts}
+        #: how many of these ended with the death of their processor, and on which hosts
+        self.deaths = {position: deaths for position, (_, _, deaths, _) in attempts if deaths}
+        self.died_at = {position: set(places) for position, places in state.died_at.items()}
+        #: how many of these ended with nobody to blame
+        self.interrupted = {position: times for position, (*_, times) in attempts if times}
+        leases = list(open_leases(state))
+        #: number, processor, a, b: leased and not settled, each position under its newest lease
+        self.leases = sorted((number, lease.processor, a, b) for number, lease in leases for a, b in lease.open)
+        #: the numbers of those leases of which a part was given to others: returned, or lapsed
+        self.shared_out = {number for number, lease in leases if lease.shared_out}
+        self.top_lease = state.top_lease
+        self.numbers = state.numbers  #: processor numbers up to this are used
+        self.slices = SliceDigests(state.slices)  #: (number of IDs, digest) of each slice of the stream
+        self.nresults = state.nresults  #: results ever written
+        self.closed = state.closed is not None  #: the last life ended in order
+        self.outcome = state.closed  #: its CLOSED record
+        #: failures for good, grouped, since the last time that none was left
+        self.errors = [ErrorCount(**{**vars(group), "first": list(group.first)}) for group in state.errors.values()]
 
 
 # --- the fold -------------------------------------------------------------------------------------
@@ -285,29 +289,5 @@ _FOLDS: dict[int, Callable[[State, dict[str, Any], Record], None]] = {
 
 
 def recovered(state: State) -> Recovered:
-    """The state as a Coordinator takes it over: copies, so that neither side changes the other's."""
-    return Recovered(
-        run=state.run,
-        name=state.name,
-        life=state.life,
-        port=state.port,
-        options=json.loads(json.dumps(state.options)),
-        count=state.slices.count,
-        ended=state.ended,
-        reason=state.reason,
-        done=state.done.copy(),
-        failed=state.failed.copy(),
-        attempts={position: attempt for position, (attempt, *_) in state.attempts.items()},
-        deaths={position: deaths for position, (_, _, deaths, _) in state.attempts.items() if deaths},
-        died_at={position: set(places) for position, places in state.died_at.items()},
-        interrupted={position: times for position, (*_, times) in state.attempts.items() if times},
-        leases=sorted((number, lease.processor, a, b) for number, lease in open_leases(state) for a, b in lease.open),
-        shared_out={number for number, lease in open_leases(state) if lease.shared_out},
-        top_lease=state.top_lease,
-        numbers=state.numbers,
-        slices=SliceDigests(state.slices),
-        nresults=state.nresults,
-        closed=state.closed is not None,
-        outcome=state.closed,
-        errors=[ErrorCount(**{**vars(group), "first": list(group.first)}) for group in state.errors.values()],
-    )
+    """The state as a Coordinator takes it over."""
+    return Recovered(state)

@@ -6,7 +6,7 @@ are those of the real hand: one at a time with rising numbers, sent again with t
 
 from __future__ import annotations
 
-from dataclasses import replace
+from copy import copy
 
 from coordinator.core import exchange
 from coordinator.core.exchange import Answer, LeaseReport, Request
@@ -105,7 +105,8 @@ class Hand:
         if self.asked is None or answer.seq != self.asked.seq:
             return
         if answer.state == exchange.WHO:
-            self.asked = replace(self.asked, who=self.who)
+            self.asked = copy(self.asked)
+            self.asked.who = self.who
             self.outbox.append(self.asked)
             return
         said_bye, self.asked = self.asked.bye is not None, None

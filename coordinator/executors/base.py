@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 
-@dataclass(slots=True)
 class Started:
     """A keeper. ``pidfd``: readable when it ends, -1 where nobody can see that; ``under_way``: until the executor knows
     whether it began, and then its ``pid``."""
 
-    pid: int
-    pidfd: int = -1
-    under_way: bool = False
+    def __init__(self, pid: int, pidfd: int = -1, under_way: bool = False) -> None:
+        self.pid, self.pidfd, self.under_way = pid, pidfd, under_way
 
 
 class Executor(Protocol):

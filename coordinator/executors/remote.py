@@ -15,8 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator.errors import LaunchFailed
 from coordinator.executors.base import Started
@@ -29,8 +28,7 @@ log = logging.getLogger("coordinator.ssh")
 HANGS_S, LOOK_S = 60.0, 5.0
 
 
-@dataclass(slots=True)
-class Launch:
+class Launch(NamedTuple):
     """One keeper that the launcher was asked for."""
 
     host: str

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator import errors
 from coordinator.wire import codec
@@ -18,8 +17,7 @@ from coordinator.wire.bounds import BODY_BYTES
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What one client may ask of a server. ``pipelined``: calls of one connection that may wait for answers."""
 
     header_bytes: int = 16384

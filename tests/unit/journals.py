@@ -12,7 +12,7 @@ from coordinator.journal import Journal
 
 
 def as_dict(found: Recovered) -> dict[str, Any]:
-    return {**vars(found), "slices": list(found.slices)}
+    return {**vars(found), "slices": list(found.slices), "errors": [vars(group) for group in found.errors]}
 
 
 def begin(journal: Journal, life: int = 1) -> None:

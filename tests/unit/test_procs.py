@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+
 from pathlib import Path
 
 import pytest
@@ -96,7 +96,7 @@ def test_a_pid_that_was_given_again_is_not_the_same_process(started):
     started.append(procs.fork(sleeper))
     identity = procs.identity_of(started[0])
     assert identity is not None
-    earlier = replace(identity, started=identity.started - 1)
+    earlier = identity._replace(started=identity.started - 1)
     assert not procs.is_alive(earlier)
     assert not procs.signal_identity(earlier, signal.SIGKILL)
     with pytest.raises(ProcessLookupError):
@@ -105,13 +105,13 @@ def test_a_pid_that_was_given_again_is_not_the_same_process(started):
 
 
 def test_a_process_of_an_earlier_boot_is_dead():
-    earlier = replace(procs.own_identity(), boot="00000000-0000-0000-0000-000000000000")
+    earlier = procs.own_identity()._replace(boot="00000000-0000-0000-0000-000000000000")
     assert not procs.is_alive(earlier)
     assert not procs.signal_identity(earlier, 0)
 
 
 def test_a_process_of_another_host_cannot_be_judged_here():
-    elsewhere = replace(procs.own_identity(), host="elsewhere.example")
+    elsewhere = procs.own_identity()._replace(host="elsewhere.example")
     with pytest.raises(errors.StateError, match=r"belongs to host elsewhere\.example"):
         procs.is_alive(elsewhere)
 

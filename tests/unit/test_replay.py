@@ -234,7 +234,7 @@ def test_a_checkpoint_means_the_same_as_the_records_before_it(
 
 
 def as_dict(found: Recovered) -> dict[str, Any]:
-    return {**vars(found), "slices": list(found.slices)}
+    return {**vars(found), "slices": list(found.slices), "errors": [vars(group) for group in found.errors]}
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.booleans()), min_size=1, max_size=40))
