@@ -8,7 +8,7 @@ its own, and decides nothing about tasks.
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -237,7 +237,7 @@ class Crew:
     # --- keepers ----------------------------------------------------------------------------------------
 
     def _start(self, host: str, numbers: list[int], now: float, looks: bool = False) -> None:
-        post = Post(secrets.token_hex(8), host, numbers, now, looks)
+        post = Post(os.urandom(8).hex(), host, numbers, now, looks)
         post.told = tuple(sorted(numbers))
         self.posts[post.keeper] = post
         self._then(lambda: self._launch(post))

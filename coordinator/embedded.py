@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from coordinator.addresses import Address
-from coordinator.core.hosts import HostInfo, check_maxload
 from coordinator.errors import CoordinatorError
 from coordinator.job import Job
 from coordinator.link import Heard, Link, RemoteLink
+from coordinator.zygote import BOARD_SLOTS
 
 if TYPE_CHECKING:
     from coordinator.resource import ResourceController
@@ -41,15 +41,15 @@ def link_of(job: Job, rc: Address | None, host: str, slots: int) -> Link:
         return made
 
     if rc is None:
-        return EmbeddedLink(controller, None if own else HostInfo(host, check_maxload(slots)))
+        return EmbeddedLink(controller, None if own else (host, slots))
     return OwnRules(RemoteLink(rc), controller(), set(own))
 
 
 class EmbeddedLink:
     """The ResourceController of ``--local``: an object of this process, with this machine as its only host. ``make``
-    makes it; ``whole``: the host, if a job may have the whole of it before that."""
+    makes it; ``whole``: the host and its slots, if a job may have the whole of it before that."""
 
-    def __init__(self, make: Callable[[], ResourceController], whole: HostInfo | None = None) -> None:
+    def __init__(self, make: Callable[[], ResourceController], whole: tuple[str, int] | None = None) -> None:
         self._make, self._whole = make, whole
         self._tell: Callable[[], dict[str, Any]] = dict
         self._hear: Callable[[dict[str, Any]], None] = lambda _: None
@@ -65,7 +65,7 @@ class EmbeddedLink:
         return made
 
     def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
-        if self._whole is not None and (plan := whole_host(self._whole, told)) is not None:
+        if self._whole is not None and (plan := whole_host(*self._whole, told)) is not None:
             self._told = told
             return plan
         plan = self.controller.beat_job(told)
@@ -119,13 +119,13 @@ class EmbeddedLink:
             self.controller.close()
 
 
-def whole_host(host: HostInfo, told: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The first plan of a job that is alone on that host; None where there is anything to decide."""
-    if told["resources"] or told["demand_ncpu"] or not 1 <= host.maxload <= told["ncpu_limit"] == NO_LIMIT:
+def whole_host(host: str, slots: int, told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first plan of a job that is alone on that host; None where there is anything to decide, or to refuse."""
+    if told["resources"] or told["demand_ncpu"] or told["ncpu_limit"] != NO_LIMIT or slots > BOARD_SLOTS:
         return None
     # Version 0: the ResourceController's own first plan, which says the same, is heard later.
-    slots = {host.name: int(host.maxload)}
-    return {"version": 0, "slots": slots, "hosts": {host.name: host.attributes()}, "queued": None, "look": []}
+    hosts = {host: {"maxload": float(slots)}}
+    return {"version": 0, "slots": {host: slots}, "hosts": hosts, "queued": None, "look": []}
 
 
 class OwnRules:

@@ -7,16 +7,18 @@ default. Nothing is started or opened here.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.core.leases import GRACE_S, TERM_S
 from coordinator.core.trials import LEAVES
 from coordinator.errors import BadOption
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def flag(text: str) -> bool:
@@ -153,12 +155,11 @@ def read(argv: Sequence[str], functions: Sequence[tuple[Callable[..., Any], int]
         name: parameter for function, skip in functions for name, parameter in user_parameters(function, skip).items()
     }
     takes_all = any(takes_everything(function) for function, _ in functions)
-    parser = _parser(prog, [function for function, _ in functions], takers)
     argv, literal = (
         (list(argv[: argv.index("--")]), list(argv[argv.index("--") + 1 :])) if "--" in argv else (list(argv), [])
     )
     if "--help" in argv or "-h" in argv:
-        parser.print_help()
+        _parser(prog, functions, takers).print_help()
         sys.exit(0)
     line = CommandLine()
     ours = {option.name: option for option in OURS}
@@ -192,7 +193,7 @@ def read(argv: Sequence[str], functions: Sequence[tuple[Callable[..., Any], int]
         else:
             raise BadOption(_unknown(key, [*ours, *takers]))
     if len(names) != 1 and line.url is None:
-        parser.print_usage(sys.stderr)
+        _parser(prog, functions, takers).print_usage(sys.stderr)
         wrong = (
             "the NAME of the job is missing" if not names else f"one NAME expected, got {len(names)}: {' '.join(names)}"
         )
@@ -295,9 +296,14 @@ def _unknown(name: str, known: list[str]) -> str:
 
 
 def _parser(
-    prog: str, functions: list[Callable[..., Any]], takers: dict[str, inspect.Parameter]
+    prog: str, functions: Sequence[tuple[Callable[..., Any], int]], takers: dict[str, inspect.Parameter]
 ) -> argparse.ArgumentParser:
-    about = "\n\n".join(f"{getattr(f, '__name__', f)}: {inspect.cleandoc(f.__doc__)}" for f in functions if f.__doc__)
+    """For the words of --help; made only for who asks, since a start that asks for none is waited for."""
+    import argparse
+
+    about = "\n\n".join(
+        f"{getattr(f, '__name__', f)}: {inspect.cleandoc(f.__doc__)}" for f, _ in functions if f.__doc__
+    )
     parser = argparse.ArgumentParser(
         prog=os.path.basename(prog),
         usage=f"{os.path.basename(prog)} NAME [--local[=N]] [options] [--your_option=value ...]",

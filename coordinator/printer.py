@@ -25,7 +25,6 @@ from coordinator.core import ids
 from coordinator.core.records import Kind, Record
 from coordinator.core.replay import State, fold
 from coordinator.errors import JournalStalled
-from coordinator.history import result_lines
 from coordinator.lines import Lines
 from coordinator.printed import PrintedFile
 
@@ -240,6 +239,8 @@ class Printer:
 
     def _contents(self, name: str) -> Iterator[bytes]:
         if name == RESULTS:
+            from coordinator.history import result_lines  # when all is printed anew
+
             lines: list[str] = []
             for text, value in result_lines(self.directory, (self._segment, self._offset)):
                 lines.append(f"{ids.to_line(text)}\t{value}\n")

@@ -10,7 +10,6 @@ from typing import Any
 
 from coordinator.core import ids
 from coordinator.job import Job, Outcome
-from coordinator.tables import visible
 
 #: seconds between two lines where there is no terminal
 LINE_S = 10.0
@@ -45,6 +44,8 @@ class Progress:
                 print(f"{self._name}: {line_of(job)}", file=sys.stderr)
 
     def end(self, job: Job, outcome: Outcome) -> None:
+        from coordinator.tables import visible  # at the end: the start is what people wait for
+
         if self._bar is not None:
             self._draw(job)
             self._bar.stop()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -161,7 +160,7 @@ class Coordinator:
             open_log(job.errlog)
         recovered = job.journal.recovered
         left = self._claim.left if recovered.run is not None and not recovered.closed else None
-        job.run_id = recovered.run if left is not None and recovered.run is not None else secrets.token_hex(8)
+        job.run_id = recovered.run if left is not None and recovered.run is not None else os.urandom(8).hex()
         job.life = recovered.life + 1
         self._token = left["token"] if left is not None else paths.new_token()
         job.run = Run(job.journal, recovered, job.run_id, self._policy, time.time, self._lease_s)

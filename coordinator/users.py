@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coordinator import paths
-from coordinator.core.hosts import check_user
 from coordinator.errors import BadInput, StateError
 
 #: who knows the ResourceController's own token
@@ -42,6 +41,8 @@ class UserTable:
 
     def add(self, name: str, since: float) -> str:
         """Admit ``name``; returns the token, which is kept nowhere. On disk when it returns. Raises BadInput."""
+        from coordinator.core.hosts import check_user
+
         check_user(name)
         if name == OWNER:
             raise BadInput(f"{OWNER!r} is what the owner is called here; choose another name")
@@ -87,6 +88,8 @@ class UserTable:
 
 
 def _read(path: Path) -> dict[str, User]:
+    from coordinator.core.hosts import check_user  # every Coordinator imports this file, and reads no table
+
     try:
         with os.fdopen(paths.open_private(path, os.O_RDONLY), "rb") as file:
             content = json.load(file)

@@ -7,7 +7,7 @@ and nowhere else: no attribute is ever reached by a name that came over the wire
 from __future__ import annotations
 
 import collections.abc
-import datetime
+import functools
 import inspect
 import itertools
 import logging
@@ -23,21 +23,26 @@ log = logging.getLogger(__name__)
 Methods = Mapping[str, Callable[..., Any]]
 SIGNATURES = 16  # of one method: unions and optional parameters multiply
 
-_WIRE_TYPES: dict[Any, str] = {
-    int: "int",
-    bool: "boolean",
-    str: "string",
-    float: "double",
-    bytes: "base64",
-    list: "array",
-    tuple: "array",
-    dict: "struct",
-    datetime.datetime: "dateTime.iso8601",
-    type(None): "nil",
-    collections.abc.Mapping: "struct",
-    collections.abc.Sequence: "array",
-    collections.abc.Iterable: "array",
-}
+
+@functools.cache
+def _wire_types() -> dict[Any, str]:
+    import datetime  # for who asks for signatures: each start would load it
+
+    return {
+        int: "int",
+        bool: "boolean",
+        str: "string",
+        float: "double",
+        bytes: "base64",
+        list: "array",
+        tuple: "array",
+        dict: "struct",
+        datetime.datetime: "dateTime.iso8601",
+        type(None): "nil",
+        collections.abc.Mapping: "struct",
+        collections.abc.Sequence: "array",
+        collections.abc.Iterable: "array",
+    }
 
 
 def invoke(methods: Methods, name: str, params: tuple[Any, ...]) -> Any:
@@ -149,6 +154,6 @@ def _types(hint: Any) -> list[str]:
         return sorted({word for part in typing.get_args(hint) for word in _types(part)})
     known = origin or hint
     try:
-        return [_WIRE_TYPES.get(known, "undef")]
+        return [_wire_types().get(known, "undef")]
     except TypeError:  # an annotation that is not hashable
         return ["undef"]
