@@ -41,7 +41,9 @@ def link_of(job: Job, rc: Address | None, host: str, slots: int) -> Link:
         return made
 
     if rc is None:
-        return EmbeddedLink(controller, None if own else (host, slots))
+        # Shelves that are there already are opened at once, since what is wrong with them stops the start.
+        kept = any(os.path.lexists(f"{job.files.base}.{kind}") for kind in ("rules", "rsrc", "built"))
+        return EmbeddedLink(controller, None if own or kept else (host, slots))
     return OwnRules(RemoteLink(rc), controller(), set(own))
 
 
@@ -123,9 +125,9 @@ def whole_host(host: str, slots: int, told: Mapping[str, Any]) -> dict[str, Any]
     """The first plan of a job that is alone on that host; None where there is anything to decide, or to refuse."""
     if told["resources"] or told["demand_ncpu"] or told["ncpu_limit"] != NO_LIMIT or slots > BOARD_SLOTS:
         return None
-    # Version 0: the ResourceController's own first plan, which says the same, is heard later.
+    # Version 0 and no retry: the ResourceController's own first plan, which says the same, is heard later.
     hosts = {host: {"maxload": float(slots)}}
-    return {"version": 0, "slots": {host: slots}, "hosts": hosts, "queued": None, "look": []}
+    return {"version": 0, "slots": {host: slots}, "hosts": hosts, "queued": None, "look": [], "retry": None}
 
 
 class OwnRules:

@@ -91,7 +91,7 @@ def process_state(pid: int) -> str:
 
 def children_of(pid: int) -> list[int]:
     """The pids whose parent is ``pid``, zombies included."""
-    return [child for child, found in _processes() if found.parent == pid]
+    return [child for child in _pids() if (found := _stat(child)) is not None and found.parent == pid]
 
 
 def thread_count() -> int:
@@ -118,12 +118,22 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(fields[0].decode("ascii"), int(fields[1]), int(fields[3]), int(fields[19]))
 
 
-def _processes() -> Iterator[tuple[int, _Stat]]:
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            found = _stat(int(name))
-            if found is not None:
-                yield int(name), found
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _living_of(sid: int) -> Iterator[tuple[int, _Stat]]:
+    """The processes of a session but for zombies. All are asked by a system call, a tenth of what their stat costs."""
+    for pid in _pids():
+        try:
+            if os.getsid(pid) != sid:
+                continue
+        except (ProcessLookupError, PermissionError):  # it ended meanwhile; a kernel that tells only of one's own
+            continue
+        # The stat says it again: the number may belong to another process by now.
+        found = _stat(pid)
+        if found is not None and found.session == sid and found.state not in "ZX":
+            yield pid, found
 
 
 # --- signals ---------------------------------------------------------------------------------------
@@ -166,7 +176,7 @@ def signal_identity(identity: ProcessIdentity, number: int) -> bool:
 
 def session_members(sid: int) -> list[int]:
     """The living processes of a session, stopped ones included, zombies not."""
-    return [pid for pid, found in _processes() if found.session == sid and found.state not in "ZX"]
+    return [pid for pid, _ in _living_of(sid)]
 
 
 def kill_session(sid: int, number: int = signal.SIGKILL) -> int:
@@ -179,11 +189,7 @@ def kill_session(sid: int, number: int = signal.SIGKILL) -> int:
     seen: set[tuple[int, int]] = set()
     sent = 0
     while True:
-        fresh = [
-            (pid, found.started)
-            for pid, found in _processes()
-            if found.session == sid and found.state not in "ZX" and pid != os.getpid()
-        ]
+        fresh = [(pid, found.started) for pid, found in _living_of(sid) if pid != os.getpid()]
         fresh = [process for process in fresh if process not in seen]
         if not fresh:
             return sent
@@ -201,17 +207,17 @@ def tags() -> dict[int, str]:
     """
     begin = f"{TAG}=".encode()
     found = {}
-    for name in os.listdir("/proc"):
-        if not name.isdecimal() or int(name) == os.getpid():
+    for pid in _pids():
+        if pid == os.getpid():
             continue
         # It may have ended meanwhile, or be another user's.
         with (
             suppress(FileNotFoundError, ProcessLookupError, PermissionError),
-            open(f"/proc/{name}/environ", "rb") as file,
+            open(f"/proc/{pid}/environ", "rb") as file,
         ):
             for variable in file.read().split(b"\0"):
                 if variable.startswith(begin):
-                    found[int(name)] = os.fsdecode(variable[len(begin) :])
+                    found[pid] = os.fsdecode(variable[len(begin) :])
     return found
 
 
