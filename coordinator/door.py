@@ -6,17 +6,19 @@ user; a ticket of the ResourceController lets its owner look. It never reads wha
 
 from __future__ import annotations
 
-import asyncio
 import getpass
-import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from coordinator import paths
 from coordinator.addresses import Address, url_of
 from coordinator.errors import NotAuthorised, PortTaken
-from coordinator.users import is_ticket
 from coordinator.wire.client import split_url
 from coordinator.wire.server import Call, TurnServer, token_check
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
 
 #: who shows a ticket of the ResourceController, and what a call must be for them
 VISITOR, LOOKING = "visitor ", frozenset({"get_job", "get_status", "wait_job"})
@@ -98,9 +100,11 @@ class Door:
 
         def authorise(user: str, password: str) -> str | None:
             known = ours(user, password) or (farm(user, password) if farm is not None else None)
-            if known is None and self._visitors is not None and is_ticket(password, self._visitors, user):
-                return VISITOR + user
-            return known
+            if known is not None or self._visitors is None:
+                return known
+            from coordinator.users import is_ticket
+
+            return VISITOR + user if is_ticket(password, self._visitors, user) else None
 
         return authorise
 

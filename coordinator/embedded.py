@@ -7,7 +7,6 @@ has passed, and never for a job that is over by then.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -20,6 +19,8 @@ from coordinator.link import Heard, Link, RemoteLink
 from coordinator.zygote import BOARD_SLOTS
 
 if TYPE_CHECKING:
+    import asyncio
+
     from coordinator.resource import ResourceController
 
 #: processors of which a job says that it never wants more, unless its user says so

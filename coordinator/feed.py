@@ -9,10 +9,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coordinator import procs
 from coordinator.core import blocks
@@ -22,6 +21,9 @@ from coordinator.feeder import start_feeder
 from coordinator.job import Job
 from coordinator.zygote import script_argv
 
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
 #: what the pipe holds, in the kernel, and how much of it is read in one turn
 PIPE_BYTES, READ_BYTES = 256 << 10, 128 << 10
 #: feeders that may be lost one after another, without one new task between them, before the stream is given up
@@ -29,33 +31,36 @@ LOSSES = 3
 
 
 class Feed:
-    """Reads the feeder's pipe on ``loop``, and calls ``settle()`` when something came. ``feeder``: what was forked,
-    None to run the script anew; ``anew``: can that be done?"""
+    """Reads the feeder's pipe from ``attend`` on, and calls ``settle()`` when something came. ``feeder``: what was
+    forked, None to run the script anew; ``anew``: can that be done?"""
 
     def __init__(
         self,
         job: Job,
         feeder: tuple[int, int, int] | None,
         recovered: Recovered,
-        loop: AbstractEventLoop,
         settle: Callable[[], None],
         *,
         anew: bool,
     ) -> None:
-        self._job, self._loop, self._settle, self._anew = job, loop, settle, anew
+        self._job, self._settle, self._anew = job, settle, anew
+        self._loop: AbstractEventLoop | None = None
         self._reading = False
         self._over = False
         self._losses = 0
         self.skipped = 0
         if feeder is None:
             self._pid, self._pipe = 0, -1
-            self.look()
             return
         pid, orders, pipe = feeder
         # A feeder that was killed meanwhile is missed when its slices are read.
         with suppress(BrokenPipeError), os.fdopen(orders, "wb") as file:
             file.write(json.dumps(self._orders([] if recovered.run is None else recovered.slices)).encode() + b"\n")
         self._hear(pid, pipe)
+
+    def attend(self, loop: AbstractEventLoop) -> None:
+        """Read on this loop from now on."""
+        self._loop = loop
         self.look()
 
     def _orders(self, slices: Iterable[tuple[int, str]]) -> dict[str, Any]:
@@ -78,6 +83,7 @@ class Feed:
 
     def look(self) -> None:
         """Read on if there is room; the task server calls this after each turn."""
+        assert self._loop is not None
         if self._pipe < 0:
             self._replace()
         run = self._job.run
@@ -102,7 +108,7 @@ class Feed:
             procs.reap(self._pid)
 
     def _pause(self) -> None:
-        if self._reading:
+        if self._reading and self._loop is not None:
             self._loop.remove_reader(self._pipe)
             self._reading = False
 

@@ -7,16 +7,17 @@ goes on with what it has and does not grow. The link never keeps state about tas
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coordinator.addresses import Address
 from coordinator.core.exchange import text_of
 from coordinator.errors import ControllerLost, CoordinatorError, NoSuchRule, PeerLost
+
+if TYPE_CHECKING:
+    import asyncio
 
 log = logging.getLogger("coordinator.link")
 
@@ -58,6 +59,8 @@ class RemoteLink:
     """The ResourceController at that address, with its token."""
 
     def __init__(self, address: Address) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # a job without a ResourceController needs none
+
         self.url, self._address = address.url, address
         self._line = address.connect(WAIT_S + 30.0)  # of the beats, one after another
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,6 +94,8 @@ class RemoteLink:
         self._task.add_done_callback(_tell_of_end)
 
     async def _beat(self, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
+        import asyncio
+
         missed: list[Any] = []  # deaths that were told while nobody heard them
         while True:
             self._told = tell()

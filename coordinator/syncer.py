@@ -6,19 +6,29 @@ nothing, and knows nothing of what it makes safe.
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Syncer:
-    """``busy`` from ``start`` until ``landed`` was called, which the loop does, or ``wait``."""
+    """``attend`` comes before the first ``start``; ``busy`` from there until ``landed`` was called, which the loop
+    does, or ``wait``."""
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
-        self._loop = loop
-        self._thread = ThreadPoolExecutor(1, "syncer")
+    def __init__(self) -> None:
+        self._loop: AbstractEventLoop | None = None
+        self._thread: ThreadPoolExecutor | None = None
         self._flight: Future[None] | None = None
         self._landed: Callable[[OSError | None], None]
+
+    def attend(self, loop: AbstractEventLoop) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # no keeper's start waits for that
+
+        self._loop = loop
+        self._thread = ThreadPoolExecutor(1, "syncer")
 
     @property
     def busy(self) -> bool:
@@ -26,9 +36,12 @@ class Syncer:
 
     def start(self, make_safe: Callable[[], None], landed: Callable[[OSError | None], None]) -> None:
         """Call ``make_safe`` in the thread, and then ``landed`` with its OSError, or None, in the loop."""
+        loop, thread = self._loop, self._thread
+        assert loop is not None
+        assert thread is not None
         self._landed = landed
-        flight = self._flight = self._thread.submit(make_safe)
-        flight.add_done_callback(lambda flight: self._loop.call_soon_threadsafe(self._land, flight))
+        flight = self._flight = thread.submit(make_safe)
+        flight.add_done_callback(lambda flight: loop.call_soon_threadsafe(self._land, flight))
 
     def wait(self) -> None:
         """Block until nothing is under way."""
@@ -38,7 +51,8 @@ class Syncer:
     def close(self) -> None:
         """What is under way ends; ``landed`` is not called any more."""
         self._flight = None
-        self._thread.shutdown()
+        if self._thread is not None:
+            self._thread.shutdown()
 
     def _land(self, flight: Future[None]) -> None:
         if flight is not self._flight:

@@ -8,7 +8,6 @@ through the :class:`~coordinator.feed.Feed`, calls through the :class:`~coordina
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -16,7 +15,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from coordinator import paths, procs
 from coordinator.addresses import Address, known_address
@@ -46,6 +46,9 @@ from coordinator.survivors import Survivors
 from coordinator.syncer import Syncer
 from coordinator.turns import Turns
 from coordinator.zygote import Work
+
+if TYPE_CHECKING:
+    import asyncio
 
 #: seconds between two looks at what time brings: deadlines, retries, printing
 TICK_S = 0.25
@@ -110,6 +113,9 @@ class Coordinator:
         self._time_limit, self._max_errors = time_limit, max_errors_in_a_row
         self._lease_s = lease
         self._grace_s = grace if grace is not None else (60.0 if local is not None else GRACE_S)
+        #: {pidfd: what is called when that process ends}; are calls taken by now?
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._begun = False
 
     def _controller(self) -> Address | None:
         """Where the ResourceController is, and its token; None for a job that has its own."""
@@ -130,22 +136,23 @@ class Coordinator:
         warm, feeder = self._forerunners or fork_forerunners(self._make, self._work)
         with ExitStack() as closing:
             self._open(closing, feeder, AnyExecutor(warm))
+            self._begin()
             if announce is not None:
                 job = self.job
                 announce({"name": job.name, "url": job.url, "pid": os.getpid(), "log": job.errlog})
             with seldom_collected():
-                self._loop.run_until_complete(self._ended.wait())
+                self._loop.run_forever()
         assert self.job.over is not None
         return self.job.over
 
     def _open(self, closing: ExitStack, feeder: tuple[int, int, int] | None, executor: AnyExecutor) -> None:
-        """``closing`` undoes it backwards: the server goes last, so that whoever waits for it to go finds the name
+        """All that a keeper's start needs, and no more: what is loaded after that is loaded while it starts.
+
+        ``closing`` undoes it backwards: the server goes last, so that whoever waits for it to go finds the name
         free and the journal closed."""
         job = self.job
         if self._local is None:
             open_log(job.errlog)
-        self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
         rc = self._controller()
         self._door = Door(
             self._host, self._port, local=self._local is not None, no_tls=self._no_tls, insecure=self._insecure, rc=rc
@@ -186,9 +193,9 @@ class Coordinator:
         })  # fmt: skip
         self._survivors = Survivors(job, left)
         job.before = job.run.restore(recovered, job.now(), left is not None, self._survivors.awaited)
-        syncer = Syncer(self._loop)
-        closing.callback(syncer.close)
-        self._turns = Turns(job, self._registration.ask, self._joined, self._settled, self._lost, syncer)
+        self._syncer = Syncer()
+        closing.callback(self._syncer.close)
+        self._turns = Turns(job, self._registration.ask, self._joined, self._settled, self._lost, self._syncer)
         job.crew = Crew(job.run, executor, orders, self._watch, self._turns.then)
         self._survivors.wait(job.now())
         job.crew.changed = self._publish
@@ -196,12 +203,28 @@ class Coordinator:
         job.journal.check = self._claim.check
         self._joblog = JobLog(job)
         self._ending = Ending(job, self._joblog, self._turns.commit, self._survivors.still_awaited, self._over)
-        executor.attend(self._loop)
-        self._feed = Feed(job, feeder, recovered, self._loop, self._settle, anew=self._work is not None)
+        if rc is not None:
+            executor.attend(self._loop)
+        self._feed = Feed(job, feeder, recovered, self._settle, anew=self._work is not None)
         closing.callback(self._feed.close)
         self._registration.heed(plan)
         job.journal.commit(True)  # before any keeper is told of this life; an error now stops the start
         self._turns.commit()
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio  # takes as long as a keeper on this machine takes to start: it is told to before
+
+        return asyncio.new_event_loop()
+
+    def _begin(self) -> None:
+        """Take calls, slices and ends of processes from now on."""
+        job = self.job
+        self._syncer.attend(self._loop)
+        for pidfd, ended in self._watched.items():
+            self._loop.add_reader(pidfd, ended)
+        self._begun = True
+        self._feed.attend(self._loop)
         self._door.start(self._loop)
         self._loop.add_signal_handler(signal.SIGTERM, self.stop, "terminated")
         if self._local is not None:
@@ -220,8 +243,11 @@ class Coordinator:
 
     def _leave(self) -> None:
         self._door.close()
-        self._loop.run_until_complete(asyncio.sleep(0))  # the last answers leave
-        self._loop.close()
+        if "_loop" in vars(self):  # else the start was refused
+            import asyncio
+
+            self._loop.run_until_complete(asyncio.sleep(0))  # the last answers leave
+            self._loop.close()
 
     # --- who is here ------------------------------------------------------------------------------------
 
@@ -245,11 +271,14 @@ class Coordinator:
     def _watch(self, pidfd: int, gone: Callable[[], None]) -> None:
         def ended() -> None:
             self._loop.remove_reader(pidfd)
+            del self._watched[pidfd]
             gone()
             if self.job.over is None:
                 self._settle()
 
-        self._loop.add_reader(pidfd, ended)
+        self._watched[pidfd] = ended
+        if self._begun:
+            self._loop.add_reader(pidfd, ended)
 
     # --- turns ------------------------------------------------------------------------------------------
 
@@ -267,7 +296,7 @@ class Coordinator:
     def _over(self) -> None:
         """Those who wait for the end hear of it first."""
         self._turns.close(self.job.now())
-        self._ended.set()
+        self._loop.stop()
 
     def _lost(self, reason: str) -> None:
         self._ending.give_up(reason)

@@ -17,16 +17,18 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from coordinator import paths, procs
 from coordinator.errors import LaunchFailed
 from coordinator.kept import KeptReport
+
+if TYPE_CHECKING:
+    import subprocess
 
 #: how a started interpreter learns that it is a zygote or a processor: "role:descriptor:descriptor"
 ROLE = "COORDINATOR_ROLE"
@@ -59,6 +61,8 @@ def open_board(descriptor: int) -> memoryview:
 
 def start_zygote(orders: dict[str, Any], board: int) -> tuple[socket.socket, int]:
     """Load the script in an interpreter of its own; returns the channel and the pid."""
+    import subprocess  # where nothing can be forked; a start that forks does not wait for it
+
     ours, theirs = socket.socketpair()
     env = {**os.environ, ROLE: f"zygote:{theirs.fileno()}:{board}"}
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -129,6 +133,8 @@ class Zygote:
 
     def _spawn(self, order: dict[str, Any]) -> int:
         """Start the script anew as one Processor, its orders in a pipe."""
+        import subprocess
+
         reading, writing = os.pipe()
         try:
             os.write(writing, json.dumps(order).encode())

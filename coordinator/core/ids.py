@@ -14,7 +14,6 @@ What cannot travel is refused where it is born and is never rounded, normalised 
 from __future__ import annotations
 
 import binascii
-import hashlib
 import json
 import math
 import re
@@ -244,11 +243,15 @@ def to_array(texts: str) -> str:
 
 def fingerprint(text: str) -> bytes:
     """128 bits that stand for a canonical text."""
+    import hashlib  # brings OpenSSL, and most processes that import this file make no digest
+
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
 
 
 def slice_digest(text: str) -> str:
     """The digest of a slice of the stream: canonical texts joined by newlines."""
+    import hashlib
+
     # Every processor of today has instructions for it: half the time of BLAKE2 or MD5.
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
 

@@ -6,18 +6,22 @@ since that may take long (the launcher does, and starts a keeper here if a stran
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import coordinator
 from coordinator import paths
 from coordinator.errors import LaunchFailed
 from coordinator.executors.base import Started
 from coordinator.executors.local import LocalExecutor
-from coordinator.executors.remote import RemoteExecutor
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from coordinator.executors.remote import RemoteExecutor
 
 
 def is_here(host: str) -> bool:
@@ -39,11 +43,16 @@ def _is_address(name: str) -> bool:
 
 
 class AnyExecutor:
-    """``warm``: as for LocalExecutor. Call ``attend`` before a host is started, ``close`` at the end."""
+    """``warm``: as for LocalExecutor. Call ``attend`` before a keeper of another machine is started."""
 
     def __init__(self, warm: tuple[int, int] | None = None) -> None:
         self._local = LocalExecutor(warm)
-        self._remote = RemoteExecutor()
+
+    @cached_property
+    def _remote(self) -> RemoteExecutor:
+        from coordinator.executors.remote import RemoteExecutor  # a job of this machine needs none
+
+        return RemoteExecutor()
 
     def attend(self, loop: asyncio.AbstractEventLoop) -> None:
         """``failed`` is called on this loop's thread."""
@@ -82,4 +91,5 @@ class AnyExecutor:
     def dismiss(self) -> None:
         """The warm keeper is not needed any more, nor is the launcher."""
         self._local.dismiss()
-        self._remote.close()
+        if "_remote" in vars(self):
+            self._remote.close()

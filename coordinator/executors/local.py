@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coordinator import procs
 from coordinator.errors import LaunchFailed
 from coordinator.executors.base import Started
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class LocalExecutor:
@@ -38,6 +40,8 @@ class LocalExecutor:
                 return Started(pid, pidfd)
             except (BrokenPipeError, ProcessLookupError):
                 procs.reap_if_ended(pid)  # it was killed before it had orders; start another
+        import subprocess  # only where no keeper was forked
+
         try:
             child = subprocess.Popen(
                 [sys.executable, "-m", "coordinator.keeper"],

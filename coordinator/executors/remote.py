@@ -7,7 +7,6 @@ waits (:func:`ask`). This process never imports paramiko.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -15,14 +14,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.errors import LaunchFailed
 from coordinator.executors.base import Started
 from coordinator.executors.local import package_path
 
-log = logging.getLogger("coordinator.ssh")
+if TYPE_CHECKING:
+    import asyncio
 
+log = logging.getLogger("coordinator.ssh")
 
 #: seconds in which a launcher that has work answers something, whatever hangs on the hosts
 HANGS_S, LOOK_S = 60.0, 5.0

@@ -7,24 +7,25 @@ never starts a thread or a process, and never answers for a turn that has not an
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import hmac
 import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from coordinator import errors
 from coordinator.wire import codec, listing
 from coordinator.wire.call import Call, Limits
-from coordinator.wire.http import HTTPConnection
 from coordinator.wire.listing import method_help, signatures
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl
+
+    from coordinator.wire.http import HTTPConnection
 
 __all__ = ["Authorise", "Call", "Limits", "TurnServer", "each", "method_help", "signatures", "token_check"]
 
@@ -42,6 +43,8 @@ def token_check(token: str, caller: str = "owner") -> Authorise:
     wanted = token.encode()
 
     def authorise(user: str, password: str) -> str | None:
+        import hmac  # brings OpenSSL: not before somebody calls
+
         return caller if hmac.compare_digest(password.encode(), wanted) else None
 
     return authorise
@@ -131,10 +134,13 @@ class TurnServer:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve on ``loop``, which the caller runs."""
+        from coordinator.wire.http import HTTPConnection  # half of what a server loads; nobody needs it to listen
+
         if self._listener is None:
             self.listen()
         assert self._listener is not None
         self.loop = loop
+        self._connection = partial(HTTPConnection, self)
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         loop.add_reader(self._listener, self._accept)
         self._swept = loop.time()
@@ -171,7 +177,7 @@ class TurnServer:
                 self._cannot_accept(wrong)
                 return
             client.setblocking(False)
-            task = self.loop.create_task(self.loop.connect_accepted_socket(lambda: HTTPConnection(self), client))
+            task = self.loop.create_task(self.loop.connect_accepted_socket(self._connection, client))
             self._greetings.add(task)
             task.add_done_callback(self._greeted)
 
