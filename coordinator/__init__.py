@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from coordinator.loading import loading
+
 if TYPE_CHECKING:
     from coordinator.history import results
     from coordinator.monitor import CoordinatorMonitor, RCMonitor
@@ -54,4 +56,5 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name not in _ROOMS:
         raise AttributeError(f"module 'coordinator' has no attribute {name!r}")
-    return getattr(import_module(f"coordinator.{_ROOMS[name]}"), name)
+    with loading():
+        return getattr(import_module(f"coordinator.{_ROOMS[name]}"), name)

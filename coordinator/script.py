@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from coordinator import options
 from coordinator.clients import check_client
 from coordinator.errors import BadOption, ControllerLost, CoordinatorError, PeerLost, StateError
+from coordinator.loading import loading
 from coordinator.processor import Processor
 from coordinator.zygote import ROLE, Work, Zygote, work_as_processor
 
@@ -121,7 +122,8 @@ def _coordinate(
 
     forerunners = fork_forerunners(make, work)
     try:
-        from coordinator.taskserver import Coordinator  # much is loaded here, while they load what they need
+        with loading():  # while they load what they need
+            from coordinator.taskserver import Coordinator
 
         job = Coordinator(
             name, script, make, resources, work=work, forerunners=forerunners,

@@ -37,6 +37,7 @@ from coordinator.job import Job, Outcome, rules_by_name
 from coordinator.joblog import JobLog
 from coordinator.journal import Journal
 from coordinator.link import check_resources
+from coordinator.loading import loading
 from coordinator.logs import open_log
 from coordinator.orders import orders_of
 from coordinator.registration import Claims, Registration
@@ -136,7 +137,8 @@ class Coordinator:
         warm, feeder = self._forerunners or fork_forerunners(self._make, self._work)
         with ExitStack() as closing:
             self._open(closing, feeder, AnyExecutor(warm))
-            self._begin()
+            with loading():
+                self._begin()
             if announce is not None:
                 job = self.job
                 announce({"name": job.name, "url": job.url, "pid": os.getpid(), "log": job.errlog})

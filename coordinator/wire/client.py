@@ -26,6 +26,12 @@ HEADER_BYTES = 16384
 ONE_PIECE_BYTES = 32 << 10
 
 
+def name_to_resolve(host: str) -> Any:
+    """``host`` as the resolver takes it at once: for a text Python first loads its codec of international names, which
+    costs every process that opens a connection more than the connection does."""
+    return host.encode("ascii") if host.isascii() else host
+
+
 def split_url(url: str) -> tuple[str, int, str | None, str | None]:
     """``(host, port, user, token)`` of ``http[s]://[user:TOKEN@]host[:port][/RPC2]``; BadInput shows no token."""
     scheme, colon, rest = url.partition("://")
@@ -171,7 +177,7 @@ class Connection:
             self.close()  # the server ended a connection that was idle: nothing was asked, so nothing is tried twice
         if self._socket is None:
             try:
-                self._socket = socket.create_connection((self.host, self.port), self.timeout_s)
+                self._socket = socket.create_connection((name_to_resolve(self.host), self.port), self.timeout_s)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._secure:
                     self._socket = self._secured(self._socket)

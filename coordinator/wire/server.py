@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from coordinator import errors
 from coordinator.wire import codec, listing
 from coordinator.wire.call import Call, Limits
+from coordinator.wire.client import name_to_resolve
 from coordinator.wire.listing import method_help, signatures
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ class TurnServer:
         if not 0 <= port <= 65535:  # the resolver would cut it to 16 bits without a word
             raise errors.BadInput(f"{port} is no port: ports are 0 to 65535.")
         try:
-            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            found = socket.getaddrinfo(
+                name_to_resolve(host) or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
         except OSError as wrong:
             raise errors.BadInput(f"Cannot listen on host {host!r}: {wrong.strerror}.") from wrong
         family, kind, protocol, _, place = sorted(found, key=lambda one: one[0] != socket.AF_INET)[0]
