@@ -69,7 +69,7 @@ class Feed:
             "parent": os.getpid(),
             "log": job.errlog,
             "slices": [list(one) for one in slices],
-            "journal": os.fspath(job.files.journal),
+            "journal": job.files.journal,
         }
 
     def _hear(self, pid: int, pipe: int) -> None:

@@ -17,7 +17,6 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from coordinator import kept, load, paths, procs
@@ -182,7 +181,8 @@ class Guard:
         self._awaited -= 1
         if answer.get("kept") and self._passing_on:
             path, _ = self._kept.pop(0)
-            Path(path).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             self._passing_on = False
         self._exits = [exit for exit in self._exits if exit[0] not in answer["noted"]]
         if answer.get("end"):
@@ -199,7 +199,7 @@ class Guard:
         orders = self._orders
         mine = {kept.path_of(orders["log_directory"], orders["name"], orders["run"], n) for n in self._charges}
         found = kept.found(orders["log_directory"], orders["name"], orders["run"])
-        return [(path, text) for path, text in found if Path(path) not in mine]
+        return [(path, text) for path, text in found if path not in mine]
 
     def _lose(self, time_s: float, since: float | None = None) -> None:
         self._unwatch()

@@ -10,7 +10,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from coordinator import paths
@@ -59,7 +58,7 @@ class Job:
     ) -> None:
         self.name = paths.check_name(name)
         self.script = os.path.abspath(script)
-        self.files = paths.JobFiles(Path(directory), name)
+        self.files = paths.JobFiles(directory, name)
         self.directory = os.path.dirname(os.path.abspath(self.files.base))
         self.resources = resources
         self.errlog = os.path.abspath(errlog) if isinstance(errlog, str) and errlog else os.path.abspath(self.files.log)

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from coordinator import paths
 
@@ -39,11 +38,12 @@ class KeptReport:
         """It was handed in."""
         if self._written:
             self._written = False
-            self._path.unlink(missing_ok=True)  # its keeper may have handed it in
+            with suppress(FileNotFoundError):  # its keeper may have handed it in
+                os.unlink(self._path)
 
 
-def path_of(directory: str, name: str, run: str, number: int) -> Path:
-    return Path(directory, f"{name}_{run}_{number}{SUFFIX}")
+def path_of(directory: str, name: str, run: str, number: int) -> str:
+    return os.path.join(directory, f"{name}_{run}_{number}{SUFFIX}")
 
 
 def found(directory: str, name: str, run: str) -> Iterator[tuple[str, str]]:

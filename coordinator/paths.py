@@ -15,10 +15,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: A file name holds 255 bytes; the longest suffix that is added to a name, and a temporary one, need the rest.
 MAX_NAME_BYTES = 200
@@ -34,6 +36,8 @@ LOCAL_NAMES = frozenset(
 
 def state_directory() -> Path:
     """``$XDG_STATE_HOME/coordinator`` or ``~/.local/state/coordinator``, made with mode 0700 if it is not there."""
+    from pathlib import Path
+
     base = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(base):  # the XDG rule: a relative path is to be ignored
         base = os.path.join(os.path.expanduser("~"), ".local", "state")
@@ -47,6 +51,8 @@ def log_directory() -> Path:
 
 def _temporary_directory() -> Path:
     """As tempfile.gettempdir(), whose import would cost each Processor 10 ms."""
+    from pathlib import Path
+
     candidates = [os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")]
     for candidate in [*candidates, "/tmp", "/var/tmp", "/usr/tmp"]:  # noqa: S108 - only the parent of a checked directory
         if candidate and os.path.isdir(candidate) and os.access(candidate, os.W_OK | os.X_OK):
@@ -100,10 +106,12 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
     return fd
 
 
-def replace_private(path: Path, content: bytes) -> None:
+def replace_private(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a whole private file so that a reader, or a crash, sees the old content or the new one and nothing else."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
     fd = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -112,7 +120,8 @@ def replace_private(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 
@@ -139,9 +148,9 @@ def check_name(name: str) -> str:
 class JobFiles:
     """The files of the job ``name`` in ``directory``; making the value checks the name and touches no file."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: str | os.PathLike[str], name: str) -> None:
         self.name = check_name(name)
-        self.directory = Path(os.path.abspath(directory))
+        self.directory = os.path.abspath(directory)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobFiles) and other.base == self.base
@@ -150,41 +159,41 @@ class JobFiles:
         return hash(self.base)
 
     @property
-    def base(self) -> Path:
+    def base(self) -> str:
         """``directory/NAME``, to which suffixes are added."""
-        return self.directory / self.name
+        return os.path.join(self.directory, self.name)
 
     @property
-    def journal(self) -> Path:
-        return self.directory / f"{self.name}.journal"
+    def journal(self) -> str:
+        return f"{self.base}.journal"
 
     @property
-    def run(self) -> Path:
-        return self.directory / f"{self.name}.run"
+    def run(self) -> str:
+        return f"{self.base}.run"
 
     @property
-    def log(self) -> Path:
-        return self.directory / f"{self.name}.log"
+    def log(self) -> str:
+        return f"{self.base}.log"
 
     @property
-    def success(self) -> Path:
-        return self.directory / f"{self.name}.success"
+    def success(self) -> str:
+        return f"{self.base}.success"
 
     @property
-    def error(self) -> Path:
-        return self.directory / f"{self.name}.error"
+    def error(self) -> str:
+        return f"{self.base}.error"
 
     @property
-    def results(self) -> Path:
-        return self.directory / f"{self.name}.results"
+    def results(self) -> str:
+        return f"{self.base}.results"
 
 
 def note_run(name: str, directory: str | os.PathLike[str]) -> None:
     """Remember where the job ``name`` was last started, for commands that are typed in another directory."""
     import json
 
-    files = JobFiles(Path(directory), name)
-    value = {"name": name, "directory": os.fspath(files.directory), "host": os.uname().nodename}
+    files = JobFiles(directory, name)
+    value = {"name": name, "directory": files.directory, "host": os.uname().nodename}
     replace_private(_runs() / f"{name}.json", json.dumps(value).encode())
 
 
@@ -194,12 +203,12 @@ def find_run(name: str) -> JobFiles | None:
 
     path = _runs() / f"{check_name(name)}.json"
     try:
-        files = JobFiles(Path(json.loads(path.read_bytes())["directory"]), name)
+        files = JobFiles(json.loads(path.read_bytes())["directory"], name)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise errors.StateError(f"{path} cannot be read as JSON; remove it.") from error
-    return files if files.run.exists() or files.journal.exists() else None
+    return files if os.path.exists(files.run) or os.path.exists(files.journal) else None
 
 
 def _runs() -> Path:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from coordinator import paths
@@ -25,10 +24,10 @@ class RunFile:
     """The claim of this process on a job's name. Raises NameTaken if another process has it."""
 
     def __init__(self, files: paths.JobFiles) -> None:
-        self.path: Path = files.run
+        self.path = files.run
         self._inode = 0
-        files.journal.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = paths.open_private(files.journal / "lock", os.O_RDWR | os.O_CREAT)
+        os.makedirs(files.journal, mode=0o700, exist_ok=True)
+        self._lock = paths.open_private(f"{files.journal}/lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,7 +54,7 @@ class RunFile:
     def release(self) -> None:
         """Give the name back. A file that is not ours stays."""
         if self._inode and self._is_ours():
-            self.path.unlink()
+            os.unlink(self.path)
         os.close(self._lock)
 
     def _is_ours(self) -> bool:
@@ -65,10 +64,11 @@ class RunFile:
             return False
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: str) -> dict[str, Any] | None:
     """What the run file says; None if there is none, or something under its name that no Coordinator wrote."""
     try:
-        told: Any = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            told: Any = json.loads(file.read())
     except (FileNotFoundError, ValueError):
         return None
     return told if isinstance(told, dict) and told.keys() >= NEEDED else None

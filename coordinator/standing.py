@@ -68,7 +68,7 @@ def look(place: Place) -> Standing:
             # Another job may have taken the port of one that was killed.
             if not place.run or job.get("run") == place.run.get("run"):
                 return Standing(place, with_values(job), remote)
-    if place.files is None or not place.files.journal.exists():
+    if place.files is None or not os.path.exists(place.files.journal):
         if lost is not None:
             raise lost
         raise NoSuchJob(f"The job {place.name!r} has ended and left no journal; start it again.")
@@ -92,7 +92,7 @@ def from_journal(place: Place, lost: CoordinatorError | None = None) -> dict[str
     from coordinator import frames
 
     assert place.files is not None
-    state = frames.replay(os.fspath(place.files.journal)).state
+    state = frames.replay(place.files.journal).state
     word, reason = _state(place, state, lost)
     done, failed = state.done.total(), state.failed.total()
     run = place.run
@@ -103,7 +103,7 @@ def from_journal(place: Place, lost: CoordinatorError | None = None) -> dict[str
         "url": run.get("url"),
         "pid": run.get("pid"),
         "host": run.get("host"),
-        "directory": os.fspath(place.files.directory),
+        "directory": place.files.directory,
         "script": run.get("script"),
         "state": word,
         "reason": reason,
@@ -123,7 +123,7 @@ def from_journal(place: Place, lost: CoordinatorError | None = None) -> dict[str
         "hosts": {},
         "unreachable": {},
         "errors": _groups_of(place, state),
-        "log": run.get("log") or os.fspath(place.files.log),
+        "log": run.get("log") or place.files.log,
     }
 
 
@@ -166,7 +166,7 @@ def _groups_of(place: Place, state: State) -> list[dict[str, Any]]:
     from coordinator.lines import Lines
 
     assert place.files is not None
-    lines = Lines(os.fspath(place.files.journal), state.slices)
+    lines = Lines(place.files.journal, state.slices)
     return [
         {
             "kind": group.kind,
@@ -232,7 +232,7 @@ def _registered(standing: Standing) -> list[dict[str, Any]]:
 
 def log_folders(place: Place) -> list[Path]:
     """Where logs of its Processors lie on this machine: the user's log directory, and beside a job with --local."""
-    beside = [place.files.directory / f"{place.name}.logs"] if place.files is not None else []
+    beside = [Path(f"{place.files.base}.logs")] if place.files is not None else []
     return [paths.log_directory(), *beside]
 
 

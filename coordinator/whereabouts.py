@@ -36,7 +36,7 @@ class Place:
         """The job as it is typed again in a command from here."""
         if self.files is None:
             return self.name
-        directory = os.fspath(self.files.directory)
+        directory = self.files.directory
         return self.name if directory == os.getcwd() else os.path.join(directory, self.name)
 
 
@@ -46,7 +46,7 @@ def find(job: str, rc_url: str | None = None) -> Place:
         return Place(bare(job), url=job)
     if os.sep in job:
         directory, name = os.path.split(job.rstrip(os.sep))
-        return _required(paths.JobFiles(Path(directory or os.sep), name))
+        return _required(paths.JobFiles(directory or os.sep, name))
     paths.check_name(job)
     if rc_url is not None:
         return _of_controller(job, rc_url) or _known_by_files(job) or _nowhere(job, rc_url)
@@ -57,7 +57,7 @@ def find(job: str, rc_url: str | None = None) -> Place:
 
 
 def _known_by_files(name: str) -> Place | None:
-    here = paths.JobFiles(Path.cwd(), name)
+    here = paths.JobFiles(os.getcwd(), name)
     return at(here) or _noted(name)
 
 
@@ -69,7 +69,7 @@ def _noted(name: str) -> Place | None:
 def at(files: paths.JobFiles) -> Place | None:
     """The job of these files, or None if there is neither a run file nor a journal."""
     run = read_run(files.run)
-    if run is None and not files.journal.exists():
+    if run is None and not os.path.exists(files.journal):
         return None
     known = run or {}
     return Place(files.name, files, known, known.get("url"), known.get("token"), known.get("fingerprint"))
@@ -100,7 +100,7 @@ def _required(files: paths.JobFiles) -> Place:
     place = at(files)
     if place is None:
         raise NoSuchJob(
-            f"There is no job {files.name!r} in {files.directory}: neither {files.run.name} nor {files.journal.name} "
+            f"There is no job {files.name!r} in {files.directory}: neither {files.name}.run nor {files.name}.journal "
             f"is there."
         )
     return place
@@ -133,7 +133,7 @@ def of_farm(job: Mapping[str, Any], login: paths.Login | None) -> Place:
     """The place of a job that a ResourceController listed."""
     name, url = str(job["name"]), str(job["url"])
     try:
-        place = at(paths.JobFiles(Path(str(job["directory"])), name)) if job.get("directory") else None
+        place = at(paths.JobFiles(str(job["directory"]), name)) if job.get("directory") else None
     except (OSError, BadName, StateError):
         place = None
     if place is not None and place.run.get("run") == job.get("run"):
@@ -141,7 +141,7 @@ def of_farm(job: Mapping[str, Any], login: paths.Login | None) -> Place:
     return Place(name, url=url, fallback=login)
 
 
-def read_run(path: Path) -> dict[str, Any] | None:
+def read_run(path: str) -> dict[str, Any] | None:
     """What a run file says; None if there is none. Somebody else's file is refused: its URL would get our words."""
     try:
         fd = paths.open_private(path, os.O_RDONLY)

@@ -127,10 +127,10 @@ def _print_stream(kind: str, place: Place, items: Iterator[dict[str, Any]]) -> N
 
 
 def has_journal(place: Place) -> bool:
-    return place.files is not None and place.files.journal.exists()
+    return place.files is not None and os.path.exists(place.files.journal)
 
 
-def _journal(place: Place) -> os.PathLike[str]:
+def _journal(place: Place) -> str:
     if place.files is None or not has_journal(place):
         where = place.files.journal if place.files is not None else f"that of {place.url}"
         raise NoSuchJob(f"The journal of {place.name} ({where}) cannot be seen from here; ask on the job's machine.")

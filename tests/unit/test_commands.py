@@ -151,7 +151,7 @@ def test_a_run_file_that_is_no_json_or_a_link_is_refused_with_its_name(tmp_path:
 
 def test_logs_show_the_end_of_the_log_and_where_processors_log(capsys: pytest.CaptureFixture[str]) -> None:
     files = write_journal(Path.cwd(), "job")
-    files.log.write_text("".join(f"line {i}\n" for i in range(200)))
+    Path(files.log).write_text("".join(f"line {i}\n" for i in range(200)))
     log = paths.log_directory() / "job_3.log"
     log.write_text("hello\n")
     _, out, _ = ran(capsys, "logs", "job", "--lines=2")

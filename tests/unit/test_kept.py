@@ -21,7 +21,7 @@ def test_a_report_lies_in_a_private_file_until_it_is_handed_in(tmp_path: Path) -
     report.keep("first")
     report.keep("the same call, sent again")
     [(path, text)] = kept.found(str(tmp_path), "job", "r1")
-    assert (Path(path), text) == (kept.path_of(str(tmp_path), "job", "r1", 7), "first")
+    assert (path, text) == (kept.path_of(str(tmp_path), "job", "r1", 7), "first")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     report.forget()
     assert list(kept.found(str(tmp_path), "job", "r1")) == []

@@ -200,7 +200,7 @@ def test_every_name_is_usable_as_a_file_name_or_refused_in_one_line(name):
         shown = refused.message
     else:
         shown = ""
-        for path in (files.journal, files.run, files.log, files.success, files.error, files.results):
+        for path in map(Path, (files.journal, files.run, files.log, files.success, files.error, files.results)):
             assert path.parent == Path("/jobs")
             assert len(os.fsencode(path.name)) <= 255
             assert path.name.startswith(name + ".")
@@ -210,14 +210,14 @@ def test_every_name_is_usable_as_a_file_name_or_refused_in_one_line(name):
 def test_the_files_of_a_job_stay_where_they_were_when_the_directory_changes(tmp_path, monkeypatch):
     files = paths.JobFiles(Path("."), "run")
     monkeypatch.chdir("/")
-    assert files.directory == tmp_path
-    assert files.journal == tmp_path / "run.journal"
-    assert files.run == tmp_path / "run.run"
-    assert files.log == tmp_path / "run.log"
-    assert files.success == tmp_path / "run.success"
-    assert files.error == tmp_path / "run.error"
-    assert files.results == tmp_path / "run.results"
-    assert files.base == tmp_path / "run"
+    assert files.directory == str(tmp_path)
+    assert files.journal == str(tmp_path / "run.journal")
+    assert files.run == str(tmp_path / "run.run")
+    assert files.log == str(tmp_path / "run.log")
+    assert files.success == str(tmp_path / "run.success")
+    assert files.error == str(tmp_path / "run.error")
+    assert files.results == str(tmp_path / "run.results")
+    assert files.base == str(tmp_path / "run")
 
 
 # --- where jobs ran --------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_the_newest_run_of_a_name_counts(tmp_path):
         paths.note_run("job", tmp_path / place)
     found = paths.find_run("job")
     assert found is not None
-    assert found.directory == tmp_path / "new"
+    assert found.directory == str(tmp_path / "new")
 
 
 def test_a_run_that_nobody_noted_is_not_found():

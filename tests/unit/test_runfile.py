@@ -26,10 +26,10 @@ def test_the_file_is_private_and_says_what_was_published(files: JobFiles) -> Non
     assert claim.left is None
     claim.publish(INFO)
     assert runfile.read(files.run) == INFO
-    assert stat.S_IMODE(files.run.stat().st_mode) == 0o600
-    assert stat.S_IMODE(files.journal.stat().st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(files.run).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(files.journal).st_mode) == 0o700
     claim.release()
-    assert not files.run.exists()
+    assert not os.path.exists(files.run)
 
 
 def test_a_second_coordinator_is_told_who_has_the_name(files: JobFiles) -> None:
@@ -54,7 +54,7 @@ def test_a_killed_coordinator_leaves_the_file_and_not_the_lock(files: JobFiles) 
     claim = RunFile(files)
     assert claim.left == INFO
     claim.release()
-    assert files.run.exists(), "it was not published by this one, so it is not removed by it"
+    assert os.path.exists(files.run), "it was not published by this one, so it is not removed by it"
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
@@ -65,20 +65,20 @@ def test_a_coordinator_whose_file_is_not_its_own_any_more_stops_writing(files: J
     claim.publish({**INFO, "port": 9})
     claim.check()
     if how == "replaced":
-        other = files.run.with_name("other")
-        other.write_bytes(files.run.read_bytes())
+        other = Path(files.run).with_name("other")
+        other.write_bytes(Path(files.run).read_bytes())
         os.rename(other, files.run)
     else:
-        files.run.unlink()
+        os.unlink(files.run)
     with pytest.raises(NameTaken, match="removed or replaced"):
         claim.check()
     claim.release()
-    assert files.run.exists() == (how == "replaced"), "another's file is not removed"
+    assert os.path.exists(files.run) == (how == "replaced"), "another's file is not removed"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\xff", '{"pid": 1}'])
 def test_a_file_that_is_not_ours_counts_as_none(files: JobFiles, text: str) -> None:
-    files.run.write_bytes(text.encode("latin-1"))
+    Path(files.run).write_bytes(text.encode("latin-1"))
     assert runfile.read(files.run) is None
     claim = RunFile(files)
     assert claim.left is None

@@ -13,12 +13,16 @@ HANG_S = 50
 
 #: what a job on this machine needs later than its first task, if ever
 LATER = {
-    "argparse", "coordinator.history", "coordinator.resource", "coordinator.tables", "coordinator.tls", "cryptography",
-    "datetime", "email", "fractions", "http", "paramiko", "psutil", "random", "rich", "secrets", "sqlite3", "tempfile",
-    "unicodedata", "xml", "xmlrpc",
+    "argparse", "coordinator.executors.remote", "coordinator.history", "coordinator.resource", "coordinator.tables",
+    "coordinator.tls", "coordinator.users", "cryptography", "datetime", "email", "fractions", "http", "paramiko",
+    "psutil", "random", "rich", "secrets", "sqlite3", "tempfile", "unicodedata", "xml", "xmlrpc",
 }  # fmt: skip
+#: what its Coordinator needs to take calls, and so not before it has told the keeper to start
+CALLS = {"asyncio", "concurrent", "coordinator.wire.http", "hashlib", "httptools", "ssl", "subprocess"}
 #: making one costs half a millisecond, and there would be dozens: records of a start are NamedTuples or plain classes
 DATACLASSES = {"dataclasses"}
+#: 3 ms, for names that os.path knows as well
+PATHLIB = {"pathlib"}
 
 
 def loaded(code: str, among: set[str], *words: str, where: Path | None = None) -> set[str]:
@@ -33,14 +37,14 @@ def loaded(code: str, among: set[str], *words: str, where: Path | None = None) -
     return among & set(done.stdout.split())
 
 
-def test_what_the_coordinator_of_a_job_on_this_machine_imports_is_little() -> None:
+def test_what_a_coordinator_on_this_machine_loads_before_it_starts_a_keeper_is_little() -> None:
     rooms = "script, forerunners, taskserver, progress, executors.local, embedded"
     code = "import " + ", ".join(f"coordinator.{room}" for room in rooms.split(", "))
-    assert loaded(code, LATER | DATACLASSES) == set()
+    assert loaded(code, LATER | CALLS | DATACLASSES | PATHLIB) == set()
 
 
-def test_what_guard_zygote_and_feeder_import_before_they_are_forked_is_less() -> None:
-    heavy = LATER | DATACLASSES | {"asyncio", "ctypes", "httptools", "ssl", "coordinator.guard", "coordinator.journal"}
+def test_what_is_loaded_before_guard_zygote_and_feeder_are_forked_is_less() -> None:
+    heavy = LATER | CALLS | DATACLASSES | PATHLIB | {"coordinator.guard", "coordinator.journal", "ctypes"}
     assert loaded("import coordinator.script, coordinator.forerunners", heavy) == set()
 
 

@@ -114,7 +114,7 @@ class Served:
         self.held = [self.lease]
 
     def segments(self) -> list[Path]:
-        return list(self.job.files.journal.glob("*.seg"))
+        return list(Path(self.job.files.journal).glob("*.seg"))
 
     def _never(self, *_: Any) -> None:
         raise AssertionError("nobody asks for resources or joins here")
