@@ -45,7 +45,7 @@ class Journal:
     #: records after which a checkpoint is written, so that a restart reads not much more than this
     CHECKPOINT_BYTES = 64 << 20
     #: what is written and not synced is held in memory, since a failed sync may lose it; more is synced unasked
-    UNSYNCED_BYTES = 1 << 20
+    UNSYNCED_BYTES = 512 << 10
 
     def __init__(self, directory: str, name: str, found: frames.Replayed, disk: Disk) -> None:
         self.directory = directory

@@ -15,8 +15,8 @@ from coordinator.core.slices import INTEGERS, UNWRITTEN, SliceIndex
 from coordinator.frames import damaged, segment_path
 
 #: slices that are kept at most: those that are read ahead for two processors
-MAX_SLICES = 24
-MAX_CACHED_BYTES = 2 << 20
+MAX_SLICES = 16
+MAX_CACHED_BYTES = 5 << 18
 
 
 class Lines:
