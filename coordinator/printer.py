@@ -31,6 +31,8 @@ from coordinator.printed import PrintedFile
 SUCCESS, ERROR, RESULTS = "success", "error", "results"
 _NAMES = (SUCCESS, ERROR, RESULTS)
 _NOTE_BYTES = 32 << 20
+#: who has which tasks is nothing that is printed
+_UNPRINTED = frozenset((Kind.LEASE,))
 
 
 class Printer:
@@ -163,7 +165,7 @@ class Printer:
             self._begin()
             return True
         for frame in frames.read_segment(frames.Segment(self._segment, path, seal), self._offset):
-            for record in frame.records():
+            for record in frame.records(but=_UNPRINTED):
                 before = state.done.total()
                 self._print(record)
                 max_records -= 1 + max(0, state.done.total() - before) // 1000
