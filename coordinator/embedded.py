@@ -7,6 +7,7 @@ has passed, and never for a job that is over by then.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from coordinator.resource import ResourceController
+
+log = logging.getLogger("coordinator.resource")
 
 #: processors of which a job says that it never wants more, unless its user says so
 NO_LIMIT = 999999
@@ -69,6 +72,7 @@ class EmbeddedLink:
 
     def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
         if self._whole is not None and (plan := whole_host(*self._whole, told)) is not None:
+            log.info("slots %s %s", told["name"], plan["slots"])
             self._told = told
             return plan
         plan = self.controller.beat_job(told)
