@@ -307,13 +307,14 @@ class Processor:
             if block is None:
                 return
             popleft = block.todo.popleft
+            in_a_look = hand.in_a_look if self._lookout else 1
             unlooked = 0
             while True:
                 if unlooked <= 0 or self._look:
                     self._look = False
                     if clock() > hand.good_until:
                         hand.confirm()
-                    unlooked = hand.in_a_look if self._lookout else 1
+                    unlooked = in_a_look
                 unlooked -= 1
                 try:
                     task_id = popleft()

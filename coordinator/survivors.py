@@ -56,17 +56,14 @@ class Survivors:
             return
         if self.strangers or any(_could_be(one) for one in self._unheard):
             return  # while they do not come, nor end, only time tells: their leases lapse
-        self.awaited = False
         run = self._job.run
         here = {number for post in self._job.crew.posts.values() for number in post.numbers}
-        for number in run.ledger.holders():
-            hired = run.hired.get(number)
-            # It may have spoken to this life before it died with its keeper, which had not.
-            if number not in here and (hired is None or hired.kept):
-                self._job.log.info(
-                    "processor missed number=%d: it ended before this life, its tasks go to others", number
-                )
-                run.depart(number, NOT_HEARD_OF, None, now)
+        # It may have spoken to this life before it died with its keeper, which had not.
+        missing = [n for n in run.ledger.holders() if n not in here and ((h := run.hired.get(n)) is None or h.kept)]
+        for number in missing:
+            self._job.log.info("processor missed number=%d: its keeper is dead, its tasks go to others", number)
+            run.depart(number, NOT_HEARD_OF, None, now)
+        self.awaited = bool(missing)  # one that was about to die may have said one more word
 
 
 def may_return(left: dict[str, Any]) -> bool:

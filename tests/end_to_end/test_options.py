@@ -189,7 +189,7 @@ def test_local_without_a_number_uses_every_core_and_no_file_outside_the_director
     with farm.start("--local", local=None) as job:
         ended = job.wait()
     assert ended.status == 0, ended.said
-    assert f"keeper starts host=localhost processors={list(range(os.cpu_count() or 1))}" in ended.text(".log")
+    assert f"slots JOB {{'localhost': {os.cpu_count()}}}" in ended.text(".log")
     assert [path for path in own.rglob("*") if path.is_file()] == []
     assert {path.name.partition(".")[0] for path in farm.directory.iterdir()} <= {"JOB", "script", "__pycache__"}
     assert not ended.path(".run").exists()
