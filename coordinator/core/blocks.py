@@ -22,8 +22,9 @@ MOST = 4096
 MOST_INTEGERS = 16_384
 #: most bytes of the IDs of one block
 MOST_BYTES = 1 << 20
-#: most tasks that lie read and not leased, on however many processors; their IDs are in the journal only
-MOST_AHEAD = 1 << 18
+#: most tasks that lie read and not leased, on however many processors; their IDs are in the journal only. With less, a
+#: thousand processors get blocks too small for tasks of a millisecond, and the more there are the less is done
+MOST_AHEAD = 1 << 20
 #: a block of so many ends, if it can, where a slice of the stream ends: whole slices travel as they lie in the journal
 WHOLE_SLICES = 512
 

@@ -55,6 +55,10 @@ def test_so_much_is_read_ahead_that_the_blocks_of_many_processors_are_large() ->
     assert read_ahead(10**6) == MOST_AHEAD
 
 
+def test_a_thousand_processors_have_blocks_of_full_size_while_half_of_what_is_read_ahead_is_there() -> None:
+    assert block_size(0.001, MOST, read_ahead(1000) // 2, 1000) == int(AIM_S / 0.001)
+
+
 def test_the_first_block_is_one_task() -> None:
     assert block_size(None, 1, 10**6, 2) == 1
 
