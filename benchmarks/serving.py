@@ -54,9 +54,11 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def our_server(ours: Ours, n: int, directory: Path, whole: bool = True) -> Iterator[dict[str, Any]]:
-    """A job of ``n`` integers; what its clients need to know. ``whole``: it is to be done at the end, else stopped."""
-    command = ours.command("waiting", f"--n={n}", local=1)
+def our_server(
+    ours: Ours, n: int, directory: Path, whole: bool = True, ids: str = INTEGERS
+) -> Iterator[dict[str, Any]]:
+    """A job of ``n`` IDs; what its clients need to know. ``whole``: it is to be done at the end, else stopped."""
+    command = ours.command("waiting", f"--n={n}", f"--ids={ids}", local=1)
     with started(command, directory, ours.environment(directory)) as running:
         told = json.loads(wait_for(directory / f"{NAME}.run", running.process))
         yield {"host": "127.0.0.1", "port": told["port"], "token": told["token"], "pid": running.process.pid}

@@ -1,6 +1,6 @@
 """A job whose own processor holds the first task until the file ``go`` is there: others work on the rest.
 
-python benchmarks/jobs/waiting.py WAITS --local=1 --n=100000
+python benchmarks/jobs/waiting.py WAITS --local=1 --n=100000 --ids=integers
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ def client(server):
         yield task_id
 
 
-def serve(n: int = 1000) -> Iterator[int]:
-    "the numbers below n"
-    yield from range(n)
+def serve(n: int = 1000, ids: str = "integers") -> Iterator[str | int]:
+    "the numbers below n, or strings of 40 characters"
+    if ids == "strings":
+        for number in range(n):
+            yield f"identifier-of-forty-characters-{number:09d}"
+    else:
+        yield from range(n)
 
 
 if __name__ == "__main__":
