@@ -2,7 +2,7 @@
 
 Python does so whenever 700 more objects are there than at its last look. Hundreds of calls in a turn are more than
 that and live until its end, so that it looked several times in each, in vain: an eighth of the Coordinator's time, and
-now and then a tenth of a second at once, among all that the imports left. What serves must then leave no such garbage
+now and then 30 ms at once, among all that the imports left. What serves must then leave no such garbage
 for each call or connection, and does not (tests/unit/test_turns.py, tests/contract/test_server.py).
 """
 
