@@ -229,8 +229,11 @@ def test_a_checkpoint_means_the_same_as_the_records_before_it(
         recovered_of(begun, *records[at:]),
         recovered_of(*records[:at], begun, *records[at:]),
     )
-    assert as_dict(resumed) == as_dict(plain)
-    assert as_dict(read_through) == as_dict(plain)
+    for other in (resumed, read_through):
+        # A checkpoint may remember that others had a part of a lease, which its own holder reported after all. That is
+        # on the safe side: such a holder begins no more of it.
+        assert other.shared_out >= plain.shared_out
+        assert as_dict(other) | {"shared_out": None} == as_dict(plain) | {"shared_out": None}
 
 
 def as_dict(found: Recovered) -> dict[str, Any]:
