@@ -45,7 +45,7 @@ class Syncer:
 
     def wait(self) -> None:
         """Block until nothing is under way."""
-        if self._flight is not None:
+        while self._flight is not None:  # one that has landed may start the next
             self._land(self._flight)
 
     def close(self) -> None:

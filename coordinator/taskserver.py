@@ -336,7 +336,7 @@ class Coordinator:
         gap, self._last_tick = now - self._last_tick, now
         if gap > TICK_S + min(SLEPT_S, self._lease_s / 2):
             job.log.warning("this process slept for %.1f s: all leases are renewed", gap)
-            self._judge_nobody(now)
+            self._turns.judge_nobody(now)
         elif job.stalled is None:
             for lease in job.run.lapse(now):
                 words = "lease lapsed n=%d processor=%d tasks=%d..%d"
@@ -353,16 +353,8 @@ class Coordinator:
         if job.stalled is None:
             self._ending.print()
             self._turns.settle(now)
-        elif self._turns.commit():
-            self._judge_nobody(now)  # who was alive could not say so while nothing was answered
-            self._turns.resume()
-        elif job.interrupted and crew.killing:
+        elif not self._turns.commit() and job.interrupted and crew.killing:
             self._ending.look(now)  # who insists on an end does not wait for the disk
         job.rate.look(job.run.ledger.settled, now)
         self._turns.time_passes(now)
         self.on_tick(job)
-
-    def _judge_nobody(self, now: float) -> None:
-        """Nobody could be heard for a while: everybody has a whole term again."""
-        self.job.run.ledger.renew_all(now)
-        self.job.crew.renew_all(now)

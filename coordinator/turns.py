@@ -148,20 +148,23 @@ class Turns:
 
     def _written(self, deeds: list[Deed]) -> None:
         job = self._job
-        if job.stalled is not None:
-            job.log.info("journal writable again; serving goes on")
-            job.stalled = None
+        stalled, job.stalled = job.stalled, None
         for deed in deeds:
             deed()
+        if stalled is not None:
+            job.log.info("journal writable again; serving goes on")
+            self.judge_nobody(job.now())  # who was alive could not say so while nothing was answered
+            backlog, self._backlog = self._backlog, []
+            self.take(backlog)
 
     def _take_pending(self) -> list[Deed]:
         pending, self._pending = self._pending, []
         return pending
 
-    def resume(self) -> None:
-        """The journal can be written again: take up what came meanwhile."""
-        backlog, self._backlog = self._backlog, []
-        self.take(backlog)
+    def judge_nobody(self, now: float) -> None:
+        """Nobody could be heard for a while: everybody has a whole term again."""
+        self._job.run.ledger.renew_all(now)
+        self._job.crew.renew_all(now)
 
     def time_passes(self, now: float) -> None:
         """Answer those who waited long enough, and say what was only counted."""

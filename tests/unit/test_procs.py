@@ -355,7 +355,8 @@ def test_a_tag_finds_what_was_started_with_it_even_in_another_session():
         wait_until(lambda: procs.tagged("run-1") == [mine.pid])
         wait_until(lambda: procs.tagged("run-11") == [other.pid])
         assert procs.tagged("run") == []
-        assert procs.tags() == {mine.pid: "run-1", other.pid: "run-11"}
+        # Others run on this machine, too.
+        assert procs.tags().items() >= {mine.pid: "run-1", other.pid: "run-11"}.items()
         procs.end_tagged("run-1")
         assert mine.wait() == -9
         assert other.poll() is None

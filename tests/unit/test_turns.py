@@ -73,14 +73,18 @@ class Syncer:
         self._under_way = make_safe, landed
 
     def wait(self) -> None:
-        if self._under_way is not None:
-            (make_safe, landed), self._under_way = self._under_way, None
-            try:
-                make_safe()
-            except OSError as error:
-                landed(error)
-            else:
-                landed(None)
+        while self._under_way is not None:
+            self.land()
+
+    def land(self) -> None:
+        assert self._under_way is not None
+        (make_safe, landed), self._under_way = self._under_way, None
+        try:
+            make_safe()
+        except OSError as error:
+            landed(error)
+        else:
+            landed(None)
 
 
 @contextmanager
@@ -159,10 +163,24 @@ def test_nobody_who_looks_sets_free_what_is_not_yet_on_disk(served: Served) -> N
     assert (report.said, again.said) == ([], [])
     served.disk.full = False
     assert served.turns.commit()
-    assert len(report.said) == 1
-    assert again.said == []
-    served.turns.resume()
-    assert len(again.said) == 1
+    assert (len(report.said), len(again.said)) == (1, 1)
+
+
+@pytest.mark.parametrize("ends", ["a commit", "the end of a turn"])
+def test_whatever_finds_room_on_the_disk_again_what_waited_is_taken_up(served: Served, ends: str) -> None:
+    report, again = served.exchange(reports=[LeaseReport(served.lease, [0, 1])]), served.exchange(want=True)
+    served.disk.full = True
+    served.take(report)
+    served.take(again)
+    assert (report.said, again.said) == ([], [])
+    served.disk.full = False
+    if ends == "a commit":
+        served.turns.commit()
+    else:
+        served.turns.settle(served.job.now())
+        served.syncer.wait()
+    assert (len(report.said), len(again.said)) == (1, 1)
+    assert served.job.stalled is None
 
 
 def test_a_job_on_a_full_disk_can_be_told_to_stop(served: Served) -> None:
@@ -206,11 +224,11 @@ def test_what_is_accepted_while_the_disk_works_is_of_the_next_commit(served: Ser
     one, other = (served.exchange(reports=[LeaseReport(n, [p, p + 1])]) for n, p in ((second, 1), (third, 2)))
     served.begin(one)
     served.begin(other)
-    served.syncer.wait()
+    served.syncer.land()
     assert (len(one.said), len(other.said)) == (1, 0)
-    assert served.syncer.busy
-    served.syncer.wait()
+    served.syncer.land()
     assert len(other.said) == 1
+    assert not served.syncer.busy
 
 
 def test_what_the_disk_failed_to_make_safe_is_written_elsewhere_before_it_is_answered(served: Served) -> None:
