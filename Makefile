@@ -14,7 +14,7 @@ PY := '$(HERE)/$(VENV)/bin/python'
 VERSIONS := 3.11 3.12 3.13
 WORKERS := 2
 # Of tests that mostly wait, for hosts and for leases.
-WAITERS := 3
+WAITERS := 4
 NAME := CENSUS
 N := 3
 ROUNDS := 10
