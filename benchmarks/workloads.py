@@ -30,10 +30,6 @@ class Workload:
     ids: str = INTEGERS
     quick: bool = True
 
-    @property
-    def size_ms(self) -> float:
-        return 1000 * self.size_s
-
 
 WORKLOADS: tuple[Workload, ...] = (
     Workload("noop-strings", "Tasks that do nothing, IDs of 40 characters", "noop", 1_000_000, 100_000, ids=STRINGS),

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("coordinator.resource")
 
-#: processors of which a job says that it never wants more, unless its user says so
-NO_LIMIT = 999999
-
 
 def link_of(job: Job, rc: Address | None, host: str, slots: int) -> Link:
     """A job's line to the ResourceController at ``rc``, or, without one, to its own with ``slots`` on ``host``."""
@@ -128,7 +125,7 @@ class EmbeddedLink:
 
 def whole_host(host: str, slots: int, told: Mapping[str, Any]) -> dict[str, Any] | None:
     """The first plan of a job that is alone on that host; None where there is anything to decide, or to refuse."""
-    if told["resources"] or told["demand_ncpu"] or told["ncpu_limit"] != NO_LIMIT or slots > BOARD_SLOTS:
+    if told["resources"] or told["demand_ncpu"] or told["ncpu_limit"] < slots or slots > BOARD_SLOTS:
         return None
     # Version 0 and no retry: the ResourceController's own first plan, which says the same, is heard later.
     hosts = {host: {"maxload": float(slots)}}

@@ -26,7 +26,7 @@ from coordinator.hand import now
 from coordinator.hired import WITH_ZYGOTE
 from coordinator.sweeper import Sweeper
 from coordinator.wire.client import Connection
-from coordinator.zygote import open_board, start_zygote
+from coordinator.zygote import open_board, receive, start_zygote
 
 #: seconds between two beats, between two looks at the processors where a time limit is in force, between two tries
 #: to reach a Coordinator that is away
@@ -277,16 +277,12 @@ class Guard:
             self._channel.sendall(json.dumps(message).encode() + b"\n")
 
     def _hear_zygote(self) -> None:
-        try:
-            heard = self._channel.recv(65536)
-        except ConnectionResetError:
-            heard = b""
-        if not heard:
+        heard = receive(self._channel, self._heard)
+        if heard is None:
             self._mourn_zygote()
             return
-        *lines, self._heard = (self._heard + heard).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
+        messages, self._heard = heard
+        for message in messages:
             if "ready" in message:
                 self._threads, self._loaded, self._loads_lost = message["threads"], True, 0
             elif "started" in message:

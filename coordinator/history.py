@@ -15,7 +15,7 @@ from coordinator import frames
 from coordinator.core import ids
 from coordinator.core.errorgroups import MAX_GROUPS, error_key
 from coordinator.core.records import Kind, Record
-from coordinator.core.replay import Recovered, recovered
+from coordinator.core.replay import Recovered
 from coordinator.core.spans import Spans
 from coordinator.errors import NoSuchJob
 from coordinator.lines import Lines
@@ -61,7 +61,7 @@ def find(job: str | os.PathLike[str]) -> str:
 
 def read(job: str | os.PathLike[str]) -> Recovered:
     """Where the job stands, as a Coordinator that started now would find it."""
-    return recovered(frames.replay(find(job)).state)
+    return Recovered(frames.replay(find(job)).state)
 
 
 def results(job: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from coordinator import frames
 from coordinator.core.errorgroups import ErrorCount
 from coordinator.core.records import Kind, Record
-from coordinator.core.replay import Recovered, checkpoint, fold, recovered
+from coordinator.core.replay import Recovered, checkpoint, fold
 from coordinator.core.slices import UNWRITTEN, SliceDigests
 from coordinator.core.spans import Spans
 from coordinator.disk import Disk, SegmentFile, cut, make_directory, sync_directory
@@ -50,7 +50,7 @@ class Journal:
     def __init__(self, directory: str, name: str, found: frames.Replayed, disk: Disk) -> None:
         self.directory = directory
         self.name = name
-        self.recovered: Recovered = recovered(found.state)
+        self.recovered: Recovered = Recovered(found.state)
         #: called before each write; the Coordinator checks there that the run is still its own, and raises if not
         self.check: Callable[[], None] = lambda: None
         self._disk = disk

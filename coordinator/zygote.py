@@ -59,6 +59,19 @@ def open_board(descriptor: int) -> memoryview:
     return memoryview(mmap.mmap(descriptor, BOARD_SLOTS * 8)).cast("q")
 
 
+def receive(channel: socket.socket, before: bytes) -> tuple[list[dict[str, Any]], bytes] | None:
+    """What guard or zygote hears of the other: whole messages, lines of JSON of which the first began with ``before``,
+    and the beginning of the next; None when the other is gone."""
+    try:
+        heard = channel.recv(65536)
+    except ConnectionResetError:
+        heard = b""
+    if not heard:
+        return None
+    *lines, rest = (before + heard).split(b"\n")
+    return [json.loads(line) for line in lines], rest
+
+
 def start_zygote(orders: dict[str, Any], board: int) -> tuple[socket.socket, int]:
     """Load the script in an interpreter of its own; returns the channel and the pid."""
     import subprocess  # where nothing can be forked; a start that forks does not wait for it
@@ -103,16 +116,12 @@ class Zygote:
                 if key.data is not None:
                     self._reap(key.data, key.fd)
                     continue
-                try:
-                    heard = self._channel.recv(65536)
-                except ConnectionResetError:
-                    heard = b""
-                if not heard:
+                heard = receive(self._channel, self._heard)
+                if heard is None:
                     self._orphaned()
                     return 0
-                *lines, self._heard = (self._heard + heard).split(b"\n")
-                for line in lines:
-                    order = json.loads(line)
+                orders, self._heard = heard
+                for order in orders:
                     if "will" in order:
                         self._will = order["will"]
                     else:

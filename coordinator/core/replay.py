@@ -286,8 +286,3 @@ _FOLDS: dict[int, Callable[[State, dict[str, Any], Record], None]] = {
     Kind.CLOSED: _closed,
     Kind.SEGMENT: _segment,
 }
-
-
-def recovered(state: State) -> Recovered:
-    """The state as a Coordinator takes it over."""
-    return Recovered(state)

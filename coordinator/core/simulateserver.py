@@ -12,7 +12,7 @@ from typing import Any
 
 from coordinator.core.exchange import Answer, Request
 from coordinator.core.records import Kind, Record
-from coordinator.core.replay import Recovered, State, checkpoint, fold, recovered
+from coordinator.core.replay import Recovered, State, checkpoint, fold
 from coordinator.core.simulateoracle import Oracle
 from coordinator.core.spans import Spans
 from coordinator.errors import BadParameters, BadRequest, UnknownRun
@@ -275,4 +275,4 @@ def remains(journal: Journal, power_cut: bool, fold_up: bool) -> tuple[Journal, 
     if fold_up:
         header, text = checkpoint(state)
         base = (Record(Kind.CHECKPOINT, header, text.encode()), len(survivors))
-    return Journal(survivors, base), recovered(state)
+    return Journal(survivors, base), Recovered(state)

@@ -17,7 +17,7 @@ import pytest
 from coordinator import history
 from coordinator.core import ids
 from coordinator.core.records import Kind
-from coordinator.core.replay import recovered
+from coordinator.core.replay import Recovered
 from coordinator.disk import Disk
 from coordinator.errors import JournalStalled
 from coordinator.journal import Journal
@@ -254,7 +254,7 @@ def test_whatever_fails_and_when_what_was_acknowledged_is_there(
         assert found.done.total() == found.count >= acknowledged * 10
         blocks = found.count // 10
         if states:
-            assert as_dict(found) in [*states, as_dict(recovered(journal._state))]
+            assert as_dict(found) in [*states, as_dict(Recovered(journal._state))]
         begin(journal)
         for _ in range(chance.randrange(1, 15)):
             block(journal, blocks)

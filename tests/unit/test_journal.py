@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from coordinator import frames, history
 from coordinator.core import ids
 from coordinator.core.records import Kind
-from coordinator.core.replay import recovered
+from coordinator.core.replay import Recovered
 from coordinator.errors import JournalDamaged, JournalStalled, NoSuchJob
 from coordinator.journal import Journal, _Waiting, recover
 from coordinator.lines import MAX_SLICES
@@ -38,10 +38,10 @@ def only_segment(tmp_path: Path) -> Path:
 def states_by_frame(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Where each frame of a journal of one segment ends, and the state up to there, by a fold of its own."""
     state = frames.State()
-    found = [(0, as_dict(recovered(state)))]
+    found = [(0, as_dict(Recovered(state)))]
     for frame in frames.read_segment(frames.Segment(1, str(path))):
         frames.fold_frame(state, frame, str(path))
-        found.append((frame.end, as_dict(recovered(state))))
+        found.append((frame.end, as_dict(Recovered(state))))
     return found
 
 
@@ -111,7 +111,7 @@ def test_a_checkpoint_begins_a_new_file_and_keeps_replay_short(tmp_path: Path, m
     journal = journal_in(tmp_path)
     begin(journal)
     small_job(journal, 100)
-    live = as_dict(recovered(journal._state))
+    live = as_dict(Recovered(journal._state))
     journal.close()
     directory = str(tmp_path / "job.journal")
     assert len(frames.segment_numbers(directory)) > 3
@@ -224,10 +224,10 @@ def test_cut_at_every_byte_the_state_is_that_of_the_whole_frames_before(tmp_path
     for size in range(len(content), len(content) - 4500, -1):
         path.write_bytes(content[:size])
         expected_end, expected = max((pair for pair in states if pair[0] <= size), key=lambda pair: pair[0])
-        assert as_dict(recovered(recover(directory, journals.NoSync()).state)) == expected
+        assert as_dict(Recovered(recover(directory, journals.NoSync()).state)) == expected
         assert path.stat().st_size == expected_end
         if size % 10 == 0:
-            assert as_dict(recovered(recover(directory, journals.NoSync()).state)) == expected, "a second time"
+            assert as_dict(Recovered(recover(directory, journals.NoSync()).state)) == expected, "a second time"
 
 
 def test_a_file_that_a_crash_left_just_made_is_taken_away(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_bit_that_flips_in_what_was_safe_is_reported_and_in_the_tail_is_cut(tm
             assert path.read_bytes() == bytes(flipped), "a damaged journal is left as it is"
             reported += 1
         else:
-            found = as_dict(recovered(recover(str(path.parent), journals.NoSync()).state))
+            found = as_dict(Recovered(recover(str(path.parent), journals.NoSync()).state))
             assert found in [state for _, state in states]
             cut += 1
     assert reported > 100
@@ -351,7 +351,7 @@ def test_whatever_the_order_a_life_goes_on_from_whole_commits(
     tmp_path = tmp_path_factory.mktemp("journal")
     journal, life = journal_in(tmp_path), 1
     begin(journal)
-    states = [as_dict(recovered(journal._state))]
+    states = [as_dict(Recovered(journal._state))]
     number = safe = 0
 
     def more() -> None:
@@ -367,19 +367,19 @@ def test_whatever_the_order_a_life_goes_on_from_whole_commits(
         if step in ("commit", "sync"):
             more()
             journal.commit(sync=step == "sync")
-            states.append(as_dict(recovered(journal._state)))
+            states.append(as_dict(Recovered(journal._state)))
             safe = len(states) - 1 if step == "sync" else safe
         elif step == "overlap":  # while one is made safe the next is appended
             more()
             make_safe = journal.begin(sync=True)
-            states.append(as_dict(recovered(journal._state)))
+            states.append(as_dict(Recovered(journal._state)))
             more()
             assert make_safe is not None
             make_safe()
             journal.end(None)
             safe = len(states) - 1
             journal.commit(sync=False)
-            states.append(as_dict(recovered(journal._state)))
+            states.append(as_dict(Recovered(journal._state)))
         else:
             last = max((tmp_path / "job.journal").glob("*.seg"))
             if step == "tear":
@@ -391,10 +391,10 @@ def test_whatever_the_order_a_life_goes_on_from_whole_commits(
             del states[states.index(found) + 1 :]
             life += 1
             begin(journal, life)
-            states.append(as_dict(recovered(journal._state)))
+            states.append(as_dict(Recovered(journal._state)))
             safe = len(states) - 1
     journal.commit(sync=True)
-    assert as_dict(journal_in(tmp_path).recovered) == as_dict(recovered(journal._state))
+    assert as_dict(journal_in(tmp_path).recovered) == as_dict(Recovered(journal._state))
     shutil.rmtree(tmp_path)
 
 

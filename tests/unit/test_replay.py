@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from coordinator.core import ids
 from coordinator.core.errorgroups import MAX_GROUPS
 from coordinator.core.records import Kind, Record
-from coordinator.core.replay import Recovered, State, checkpoint, fold, recovered
+from coordinator.core.replay import Recovered, State, checkpoint, fold
 from coordinator.core.slices import INTEGERS, SliceIndex
 
 LIFE = (Kind.LIFE, {"run": "r1", "name": "job", "life": 1, "port": 8888, "options": {"n": 1}})
@@ -36,11 +36,11 @@ def state_of(*records: tuple[Any, ...]) -> State:
 
 
 def recovered_of(*records: tuple[Any, ...]) -> Recovered:
-    return recovered(state_of(*records))
+    return Recovered(state_of(*records))
 
 
 def test_a_new_journal_knows_nothing() -> None:
-    found = recovered(State())
+    found = Recovered(State())
     assert (found.run, found.life, found.count, found.ended, found.closed) == (None, 0, 0, False, False)
 
 
@@ -111,7 +111,7 @@ def test_where_processors_died_with_a_task_is_known_until_it_is_settled() -> Non
     deaths = [failed(1, 1, final=False, died=True, host=host) for host in ("h1", "h2", "h1")]
     raised = failed(2, 1, final=False)
     state = state_of(lease, *deaths, raised)
-    assert recovered(state).died_at == {1: {"h1", "h2"}}
+    assert Recovered(state).died_at == {1: {"h1", "h2"}}
     header, text = checkpoint(state)
     again = json.loads(json.dumps(header))
     assert recovered_of((Kind.CHECKPOINT, again, text.encode())).died_at == {1: {"h1", "h2"}}
@@ -166,7 +166,7 @@ def test_numbers_and_results_are_counted() -> None:
 
 def test_what_a_coordinator_takes_over_is_its_own() -> None:
     state = state_of(LIFE, failed(1, 1, final=True), sliced(0, 5))
-    found = recovered(state)
+    found = Recovered(state)
     found.done.add(0, 5)
     found.attempts[1] = 9
     found.errors[0].first.append(99)

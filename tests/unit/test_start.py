@@ -75,12 +75,13 @@ assert outcome.done == 10, outcome
 TOLD = {"name": "JOB", "url": "http://127.0.0.1:1", "resources": [], "demand_ncpu": 0, "ncpu_limit": 999999}
 
 
-@pytest.mark.parametrize("slots", [1, 2, 64])
+@pytest.mark.parametrize(("slots", "limit"), [(1, 999999), (2, 999999), (64, 999999), (2, 2), (2, 3)])
 def test_a_job_that_is_alone_is_told_at_first_what_a_resource_controller_would_tell_it(
-    tmp_path: Path, slots: int
+    tmp_path: Path, slots: int, limit: int
 ) -> None:
     controller = ResourceController("JOB", hosts={"localhost": float(slots)}, directory=tmp_path)
-    theirs, ours = controller.beat_job(TOLD), whole_host("localhost", slots, TOLD)
+    told = {**TOLD, "ncpu_limit": limit}
+    theirs, ours = controller.beat_job(told), whole_host("localhost", slots, told)
     controller.close()
     assert ours is not None
     assert theirs is not None
