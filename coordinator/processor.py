@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 from coordinator.clients import is_generator_client, name_of
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between two looks of the lookout thread
 LOOKOUT_S = 0.3
+#: on the board, where else the position of the task is that was begun last
+NOTHING_BEGUN = -1
 
 
 class Processor:
@@ -82,14 +85,13 @@ class Processor:
         if number is None or run is None:
             run, number = self._join()
         self.run, self.number = run, number
-        self._board, self._slot = board, slot
+        self._board, self._slot = (_own_board(), 0) if board is None else (board, slot)
         who = {"host": self.host, "pid": self.pid, "log": logfile or "", "kept": board is not None}
         self._line = line or self._connection
         self._hand = Hand(self._line, run, number, f"{self.pid}.{time.time_ns():x}", who, grace_s, shelter)
         self._block: Block | None = None
-        self._id: Any = None
-        self._taken = False
-        self._begun = 0
+        #: the task being worked on, from its begin until it is accepted or has failed
+        self._id: Any = _NOTHING
         self._errors_in_a_row = 0
         self._stream = self._tasks()
         self._stop_lookout = threading.Event()
@@ -222,7 +224,7 @@ class Processor:
         else:
             run_once = self._function_run(client, setup, setup_options, options)
         while True:
-            begun = self._begun
+            self._id = _NOT_YET
             error: BaseException | None = None
             try:
                 run_once()
@@ -234,7 +236,7 @@ class Processor:
                 self._fail(error)
             elif error is not None:
                 traceback.print_exception(error)
-                if begun == self._begun:
+                if self._id is _NOT_YET:
                     return "run_all initialization error", error_of(error)
                 # Else it came after a yield, between two tasks: it is no task's, and the next ID gets a new call.
             elif self._taken:
@@ -248,7 +250,7 @@ class Processor:
                 return f"run_all too many errors ({self._errors_in_a_row} in a row)", None
             if self._hand.over is not None and self._block is None:
                 return "run_all done", None
-            if error is None and begun == self._begun:
+            if error is None and self._id is _NOT_YET:
                 early = MissingYield(
                     "the client function returned without taking a task: it must loop over the IDs that server gives, "
                     "as in `for task_id in server: ...; yield task_id`"
@@ -264,8 +266,8 @@ class Processor:
                     f"`server` must be a generator (it needs a `yield task_id` after the work on each ID)"
                 )
             for yielded in produced:
-                if yielded is self._id and self._taken:
-                    self._taken = False
+                if yielded is self._id:
+                    self._id = _NOTHING
                 else:
                     self._accept(yielded)
 
@@ -290,11 +292,12 @@ class Processor:
                 if "setup" in takes:
                     given["setup"] = made
                 done.append(True)
+            work = partial(function, **given) if given else function
             for task_id in self._stream:
-                value = function(task_id, **given)
+                value = work(task_id)
                 if value is not None:
                     self.result(value)
-                self._taken = False
+                self._id = _NOTHING
 
         return run
 
@@ -306,50 +309,49 @@ class Processor:
             block = self._block = hand.next_block()
             if block is None:
                 return
-            popleft = block.todo.popleft
-            in_a_look = hand.in_a_look if self._lookout else 1
-            unlooked = 0
-            while True:
-                if unlooked <= 0 or self._look:
-                    self._look = False
-                    if clock() > hand.good_until:
-                        hand.confirm()
-                    unlooked = in_a_look
-                unlooked -= 1
-                try:
-                    task_id = popleft()
-                except IndexError:
-                    break
-                if board is not None:
-                    board[slot] = block.position
-                self._id = task_id
-                self._taken = True
-                self._begun += 1
-                yield task_id
-                if self._taken:
-                    self._fail(
-                        MissingYield(
-                            f"the client function took the next ID without yielding {ids.shown(task_id)}: "
-                            f"yield each ID when its work is done"
+            popleft, position = block.todo.popleft, block.position
+            more = True
+            while more:
+                self._look = False
+                if clock() > hand.good_until:
+                    hand.confirm()
+                for _ in repeat(None, hand.in_a_look if self._lookout else 1):
+                    try:
+                        self._id = task_id = popleft()
+                    except IndexError:
+                        more = False
+                        break
+                    board[slot] = position
+                    yield task_id
+                    if self._id is task_id:
+                        self._fail(
+                            MissingYield(
+                                f"the client function took the next ID without yielding {ids.shown(task_id)}: "
+                                f"yield each ID when its work is done"
+                            )
                         )
-                    )
-                elif self._id is not _NOTHING:
-                    self._id = _NOTHING
-                    self._errors_in_a_row = 0
-                    block.position += 1
-            if board is not None:
-                board[slot] = -1
+                    elif self._errors_in_a_row and block.position == position:
+                        self._errors_in_a_row = 0
+                    position += 1
+                    block.position = position
+                    if self._look:
+                        break
+            board[slot] = NOTHING_BEGUN
 
     def _settle_position(self) -> None:
         """The task at the block's position is over, with or without an error: a report may name it from now on."""
         block = self._block
-        if block is not None and not self._taken and self._id is not _NOTHING:
+        if block is not None and not self._taken and self._board[self._slot] == block.position:
             block.position += 1
-            self._id = _NOTHING
+
+    @property
+    def _taken(self) -> bool:
+        """Is there a task being worked on?"""
+        return not isinstance(self._id, _Nothing)
 
     def _accept(self, yielded: Any) -> None:
         if self._taken and (yielded is self._id or same_id(yielded, self._id)):
-            self._taken = False
+            self._id = _NOTHING
             return
         if not self._taken:
             raise WrongYield(
@@ -367,7 +369,7 @@ class Processor:
         sys.stderr.flush()
         block.failed(error_of(error))
         self._weigh(block)
-        self._taken = False
+        self._id = _NOTHING
         self._errors_in_a_row += 1
         self._settle_position()
 
@@ -379,13 +381,14 @@ class Processor:
 
     def _look_out(self) -> None:
         quiet_s = LOOKOUT_S
-        begun = -1
+        begun = NOTHING_BEGUN
         self._lookout = True
         while not self._stop_lookout.wait(LOOKOUT_S):
             self._look = True  # short tasks may have become long ones
             # A task that goes on and on is asked about ever less often.
-            quiet_s = LOOKOUT_S if begun != self._begun else min(quiet_s * 1.5, 5.0)
-            begun = self._begun
+            running = self._board[self._slot]
+            quiet_s = LOOKOUT_S if begun != running else min(quiet_s * 1.5, 5.0)
+            begun = running
             try:
                 self._hand.look_out(quiet_s)
             except (CoordinatorLost, UnknownRun):
@@ -417,10 +420,18 @@ class Processor:
 
 
 class _Nothing:
-    """No task: no ID is this object."""
+    """No task: no ID is one of these objects."""
 
 
-_NOTHING = _Nothing()
+#: the last task is over; and: the client function, called anew, has not begun one
+_NOTHING, _NOT_YET = _Nothing(), _Nothing()
+
+
+def _own_board() -> memoryview:
+    """For a Processor that no keeper watches."""
+    board = memoryview(bytearray(8)).cast("q")
+    board[0] = NOTHING_BEGUN
+    return board
 
 
 def same_id(one: Any, other: Any) -> bool:
