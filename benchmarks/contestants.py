@@ -14,7 +14,7 @@ OURS, BARE, POOL, DISTRIBUTED, QUEUE, PROGRAM = "ours", "bare", "pool", "distrib
 @dataclass(frozen=True)
 class Contestant:
     """``key``: its variant in benchmarks/peers/``module``.py; ``noop``: how many no-op tasks of a full run take some
-    seconds (0: not asked); ``slow``: gets a fifth of the timed tasks; ``takes``: the works that it can do;
+    seconds (0: not asked); ``slow``: gets a tenth of the timed tasks; ``takes``: the works that it can do;
     ``environment``: a file of requirements/, "" where the standard library is enough; ``program``: of the system."""
 
     key: str

@@ -230,7 +230,8 @@ class Farm:
     def _serve(self, one: Processor) -> float:
         """Lease a block, or let it wait; the CPU that its IDs cost."""
         known = self.ledger.todo.total()
-        one.size = blocks.block_size(one.task_s, one.size, known, len(self._processors))
+        aim_s = blocks.aim_s(self.ledger.next_lease, len(self._processors))
+        one.size = blocks.block_size(one.task_s, one.size, known, len(self._processors), aim_s=aim_s)
         one.ahead = self.ledger.lease(one.number, one.size, self.now)
         self._read_on()
         if one.ahead is None and one.idle:

@@ -11,7 +11,7 @@ from benchmarks.contestants import CONTESTANTS, Contestant
 from benchmarks.peers.work import INTEGERS, STRINGS
 
 #: of a slow contestant's timed tasks
-SLOW_SHARE = 5
+SLOW_SHARE = 10
 #: tasks of the smallest share
 LEAST = 100
 
@@ -36,8 +36,8 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("noop-integers", "Tasks that do nothing, consecutive integers", "noop", 1_000_000, 100_000),
     Workload("sleep-1ms", "Tasks that sleep 1 ms", "sleep", 5_000, 1_000, 0.001),
     Workload("sleep-10ms", "Tasks that sleep 10 ms", "sleep", 500, 100, 0.01, quick=False),
-    Workload("burn-1ms", "Tasks that burn CPU for 1 ms", "burn", 5_000, 1_000, 0.001),
-    Workload("burn-10ms", "Tasks that burn CPU for 10 ms", "burn", 500, 100, 0.01, quick=False),
+    Workload("burn-1ms", "Tasks that burn CPU for 1 ms", "burn", 20_000, 1_000, 0.001),
+    Workload("burn-10ms", "Tasks that burn CPU for 10 ms", "burn", 2_000, 100, 0.01, quick=False),
     Workload("tail", "1,000 tasks, one in 100 of them 100 times longer", "tail", 1_000, 1_000, 0.005, quick=False),
     Workload("start", "From the command to the first task accepted", "noop", 1, 1, ids=STRINGS),
 )

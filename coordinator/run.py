@@ -292,7 +292,8 @@ class Run:
 
     def _lease(self, hired: Hired, request: Request, now: float) -> Lease | None:
         known, first = self.ledger.todo.total(), self.ledger.todo.first()
-        hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired), blocks.MOST_INTEGERS)
+        aim_s = blocks.aim_s(self.ledger.next_lease, len(self.hired))
+        hired.size = blocks.block_size(hired.task_s, hired.size, known, len(self.hired), blocks.MOST_INTEGERS, aim_s)
         if hired.size > blocks.MOST:
             hired.size = min(hired.size, self.largest_block(first))
         room = self.host_trials.room(hired, now)

@@ -12,6 +12,12 @@ from collections.abc import Mapping
 #: seconds of work that a block aims at, and that it has where little is left: a shorter one is done before the next
 #: can be there
 AIM_S, LEAST_S = 0.2, 0.005
+#: exchanges a second that blocks aim at when there are very many processors: two thirds of what a Coordinator answers
+EXCHANGES_PER_S = 6000
+#: by how much, more or less, blocks differ
+UNLIKE = 0.2
+#: its multiples, without the whole numbers, lie evenly between 0 and 1, however many of them there are
+_GOLDEN = (5**0.5 - 1) / 2
 #: the next block is at most so many times the last one
 GROWTH = 8
 #: tasks longer than this are handed out one at a time, without one ahead
@@ -29,17 +35,30 @@ MOST_AHEAD = 1 << 20
 WHOLE_SLICES = 512
 
 
-def block_size(task_s: float | None, last: int, known: int, processors: int, most: int = MOST) -> int:
+def aim_s(lease: int, processors: int) -> float:
+    """Seconds of work that the block of this lease aims at: ``AIM_S``, more where there are very many processors,
+    give or take ``UNLIKE`` of it.
+
+    Processors whose reports came in one turn are answered together. With blocks of one length they would come together
+    ever after, more of them each time, and wait for one another while the Coordinator is idle in between.
+    """
+    mean_s = max(AIM_S, processors / EXCHANGES_PER_S)
+    return mean_s * (1 - UNLIKE + 2 * UNLIKE * (lease * _GOLDEN % 1))
+
+
+def block_size(
+    task_s: float | None, last: int, known: int, processors: int, most: int = MOST, aim_s: float = AIM_S
+) -> int:
     """How many tasks the next block has.
 
     ``task_s``: seconds a task took in the last blocks, None before the first report; ``last``: tasks of the last
     block; ``known``: tasks that are read and not leased; ``processors``: how many share them; ``most``: whatever else
-    speaks for more. At least 1, at most what is known divided by twice the processors or ``LEAST_S``, so that the end
-    of the stream is shared evenly.
+    speaks for more; ``aim_s``: seconds of work. At least 1, at most what is known divided by twice the processors or
+    ``LEAST_S``, so that the end of the stream is shared evenly.
     """
     if task_s is None or task_s >= LONG_TASK_S:
         return 1
-    wanted, least = (int(AIM_S / task_s), int(LEAST_S / task_s)) if task_s > 0 else (most, most)
+    wanted, least = (round(aim_s / task_s), int(LEAST_S / task_s)) if task_s > 0 else (most, most)
     return max(1, min(wanted, last * GROWTH, max(known // (2 * max(1, processors)), least), most))
 
 

@@ -82,7 +82,7 @@ class Ledger:
         self._interrupted: dict[int, int] = {}
         #: what the newest lease took over from lapsed ones: (number, holder, start, stop)
         self.taken_over: list[tuple[int, int, int, int]] = []
-        self._next = first_lease
+        self.next_lease = first_lease
 
     # --- the stream ---------------------------------------------------------------------------------
 
@@ -169,14 +169,14 @@ class Ledger:
         if self._lapsed:
             self._supersede(start, stop)
         term = self.term_s if term_s is None else term_s
-        lease = Lease(self._next, start, stop, holder, now + term, term, given=now)
-        self._next += 1
+        lease = Lease(self.next_lease, start, stop, holder, now + term, term, given=now)
+        self.next_lease += 1
         self._keep(lease)
         return lease
 
     def restore(self, lease: Lease) -> None:
         """Put back a lease that an earlier life of the Coordinator gave; its open positions leave TODO."""
-        self._next = max(self._next, lease.number + 1)
+        self.next_lease = max(self.next_lease, lease.number + 1)
         for start, stop in list(lease.open):
             self.todo.remove(start, stop)
         self._keep(lease)

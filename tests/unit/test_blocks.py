@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 
 from coordinator.core.blocks import (
     AIM_S,
+    EXCHANGES_PER_S,
     GROWTH,
     LEAST_S,
     LONG_TASK_S,
     MOST,
     MOST_AHEAD,
+    UNLIKE,
+    aim_s,
     block_size,
     read_ahead,
     smoothed,
@@ -28,7 +31,7 @@ def test_a_block_is_bounded_by_time_growth_and_what_is_left(
 ) -> None:
     size = block_size(task_s, last, known, processors)
     assert 1 <= size <= MOST
-    assert size == 1 or size * task_s <= AIM_S
+    assert size == 1 or size * task_s <= AIM_S + task_s / 2
     assert size <= last * GROWTH
     assert size == 1 or size <= known / (2 * processors) or size * task_s <= LEAST_S
 
@@ -57,6 +60,20 @@ def test_so_much_is_read_ahead_that_the_blocks_of_many_processors_are_large() ->
 
 def test_a_thousand_processors_have_blocks_of_full_size_while_half_of_what_is_read_ahead_is_there() -> None:
     assert block_size(0.001, MOST, read_ahead(1000) // 2, 1000) == int(AIM_S / 0.001)
+
+
+@given(st.integers(1, 10**12), st.integers(1, 10**5))
+def test_blocks_answered_together_end_at_different_times(lease: int, processors: int) -> None:
+    aims = [aim_s(number, processors) for number in range(lease, lease + 100)]
+    mean_s = max(AIM_S, processors / EXCHANGES_PER_S)
+    assert all((1 - UNLIKE) * mean_s <= aim <= (1 + UNLIKE) * mean_s for aim in aims)
+    for tenth in range(10):  # however few are answered together, they lie evenly between the least and the most
+        least = (1 - UNLIKE + 2 * UNLIKE * tenth / 10) * mean_s
+        assert 8 <= sum(least <= aim < least + 2 * UNLIKE * mean_s / 10 for aim in aims) <= 12
+
+
+def test_so_many_processors_that_their_calls_would_be_too_many_have_longer_blocks() -> None:
+    assert block_size(0.02, MOST, 10**6, 10_000, aim_s=aim_s(1, 10_000)) > block_size(0.02, MOST, 10**6, 10_000)
 
 
 def test_the_first_block_is_one_task() -> None:

@@ -73,9 +73,9 @@ class SettlesTwice(Ledger):
 
 class GivesNumbersAgain(Ledger):
     def restore(self, lease: Lease) -> None:
-        after = self._next
+        after = self.next_lease
         super().restore(lease)
-        self._next = min(after, lease.number)
+        self.next_lease = min(after, lease.number)
 
 
 class ForgetsAttempts(Ledger):

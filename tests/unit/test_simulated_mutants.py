@@ -45,7 +45,7 @@ def the_same_lease_number_twice(patch: Patch) -> None:
 
     def planted(self: Ledger, *given: Any, **more: Any) -> Lease | None:
         made = lease(self, *given, **more)
-        self._next -= made is not None and made.number % 5 == 0
+        self.next_lease -= made is not None and made.number % 5 == 0
         return made
 
     patch.setattr(Ledger, "lease", planted)
