@@ -82,6 +82,12 @@ class UnknownHost(BadInput):
     code = 108
 
 
+class BadNeeds(BadInput):
+    """What a job needs (cores, memory, time, ...) is not said in a way that a scheduler could be told."""
+
+    code = 109
+
+
 # --- what the user's own functions did ----------------------------------------------------------------
 
 
@@ -179,6 +185,38 @@ class ScriptFailed(LaunchFailed):
     """The script could not be loaded."""
 
     code = 401
+
+
+class SchedulerError(CoordinatorError):
+    """The scheduler could not be spoken to."""
+
+    code = 410
+
+
+class SchedulerAway(SchedulerError):
+    """The scheduler does not answer now."""
+
+    code = 411
+    transient = True
+
+
+class SubmitRefused(SchedulerError):
+    """The scheduler does not take that job as it is."""
+
+    code = 412
+
+
+class SubmitUnclear(SchedulerError):
+    """Nobody knows whether the scheduler took the job: look for its mark before it is submitted again."""
+
+    code = 413
+    transient = True
+
+
+class NotCancelled(SchedulerError):
+    """The scheduler did not cancel that job."""
+
+    code = 414
 
 
 # --- resources ------------------------------------------------------------------------------------
