@@ -75,6 +75,17 @@ def cores() -> int:
     return max(1, min(allowed, math.ceil(int(quota) / int(period))))
 
 
+def memory_bytes() -> int:
+    """All memory that processes here may use: the machine's, or the limit of the control group if that is less."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = file.read().strip()
+    except OSError:
+        return whole
+    return min(whole, int(limit)) if limit.isdecimal() else whole
+
+
 def _memory_available_bytes() -> int | None:
     try:
         import psutil
