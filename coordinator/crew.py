@@ -50,6 +50,8 @@ class Post:
         self.told: tuple[int, ...] | None = None
         self.leaves_at = 0.0
         self.dismissed = False
+        #: its time is limited and almost over: its processors leave, and another keeper comes
+        self.retiring = False
 
 
 class Crew:
@@ -84,6 +86,8 @@ class Crew:
         self._sent_away: set[str] = set()
         #: processors in all, and has any host too many, if all live; None: to be counted anew
         self._known: tuple[int, bool] | None = None
+        #: is there, or was there, a keeper whose time is limited?
+        self._retiring = False
         self.ending = False
         self.killing: str | None = None
         self.fault: str | None = None
@@ -126,7 +130,7 @@ class Crew:
         self._sent_away = {host for host in self._sent_away if self.health.resting(host, now) is not None}
         room = min(useful, self.limit) - sum(len(self._living(p)) for p in self.posts.values())
         for host, slots in self.slots.items():
-            posts = [post for post in self.posts.values() if post.host == host]
+            posts = [post for post in self.posts.values() if post.host == host and not post.retiring]
             missing = min(room, slots - sum(len(self._living(post)) for post in posts))
             if (
                 missing <= 0
@@ -171,12 +175,12 @@ class Crew:
 
     def surplus(self, hired: Hired) -> bool:
         """Has that processor's host more than it shall have? Then whoever asks first leaves."""
-        if self._room_everywhere() and not self._sent_away:
+        if self._room_everywhere() and not self._sent_away and not self._retiring:
             return False
         post = self._post_of(hired.number)
         if post is None:
             return False
-        if post.host in self._sent_away:
+        if post.retiring or post.host in self._sent_away:
             return True
         if self._none_too_many(post.host):
             return False
@@ -279,7 +283,10 @@ class Crew:
     def _keeper_gone(self, post: Post) -> None:
         """The keeper itself is dead, by whatever hand; its processors follow it."""
         assert post.started is not None
-        self._bury(post, self._executor.ended(post.started))
+        how = self._executor.ended(post.started)
+        if self.posts.get(post.keeper) is post:  # else it was given up before
+            self._bury(post, how)
+        self._buried.add(post.keeper)
 
     def _bury(self, post: Post, how: str) -> None:
         self._buried.add(post.keeper)
@@ -323,6 +330,11 @@ class Crew:
             log.info("keeper here host=%s pid=%s", post.host, message["pid"])
             self.unreachable.pop(post.host, None)
             post.leaves_at = now + LOOK_S
+        if post.started is not None and post.started.pidfd >= 0:
+            post.started.under_way = False
+        if message.get("retiring") and not post.retiring:
+            post.retiring = self._retiring = True
+            log.info("keeper retires host=%s processors=%s", post.host, sorted(post.numbers))
         post.here, post.heard, post.pid, post.load = True, now, int(message["pid"]), float(message["load"])
         post.memory_available_bytes = message.get("memory_available_bytes")
         if post.memory_available_bytes is not None:
@@ -351,6 +363,7 @@ class Crew:
             return
         post.waiting = answer
         post.dismissed |= post.looks and not post.numbers and now >= post.leaves_at
+        post.dismissed |= post.retiring and not post.numbers
         news = post.noted or post.passed_on or post.dismissed or self.ending or self.killing
         if news or tuple(sorted(post.numbers)) != post.told:
             self._answer(post)

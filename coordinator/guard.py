@@ -33,6 +33,8 @@ from coordinator.zygote import open_board, receive, start_zygote
 BEAT_S, WATCH_S, RETRY_S = 1.0, 0.1, 0.5
 #: seconds without a word on a connection to another machine, where every beat is answered, before a new one is opened
 SILENCE_S = 10.0
+#: why a Processor was ended whose keeper may not stay
+TIME_OVER = "the time of its job on the cluster was over"
 #: seconds between two looks at load and memory of the host
 MEASURE_S = 3.0
 #: zygotes that may be killed one after another while they load the script
@@ -88,6 +90,9 @@ class Guard:
         # Memory is asked for a beat later: that takes longer than the first beat may.
         self._figures = load.Figures(load.load_now(), None, load.cores())
         self._next_measure = now() + BEAT_S
+        #: where its time is limited, when the Processors shall leave, and when those that have not are ended
+        self._leave_at = now() + orders.get("leave_after_s", float("inf"))
+        self._end_at = now() + orders.get("end_after_s", float("inf"))
 
     def serve(self, begun: Callable[[], None]) -> int:
         """Guard until the job is over; the exit status. ``begun()`` is called after the first word to the Coordinator:
@@ -106,6 +111,10 @@ class Guard:
                 self._lose(time_s, self._heard_at)
             if time_s >= self._next_beat:
                 self._beat(time_s)
+            if time_s >= self._end_at:
+                self._end_at = float("inf")
+                for number in self._charges:
+                    self._kill(number, TIME_OVER)
             pause = self._next_beat - now()
             if self._orders["time_limit_s"]:
                 self._watch(now())
@@ -151,6 +160,8 @@ class Guard:
             "threads": self._threads,
             "leaving": leaving,
         }
+        if time_s >= self._leave_at:
+            message["retiring"] = True
         if self._kept and not self._passing_on:
             message["kept"], self._passing_on = self._kept[0][1], True
         self._next_beat = time_s + self._orders["beat_s"]

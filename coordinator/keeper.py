@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -86,14 +87,26 @@ def main() -> int:
             return 0
         if "logs" in orders:
             return logfiles.serve(orders["logs"])
+        if orders.get("stays"):
+            _count_time(orders)
         log = arrival.arrive(orders)
-        if orders.get("remote"):
+        if orders.get("remote") and not orders.get("stays"):
             _part(orders, log)
             return 0
     except CoordinatorError as error:
         arrival.say({"error": error.message, "step": getattr(error, "step", "")})
         return 1
     return _keep(orders, log, lambda: None)
+
+
+def _count_time(orders: dict[str, Any]) -> None:
+    """It is a job of a scheduler, whose time began when its script did."""
+    from coordinator.executors.jobscript import BEGAN
+
+    spent_s = max(0.0, time.time() - float(os.environ.get(BEGAN, time.time())))
+    for word in ("leave_after_s", "end_after_s"):
+        if word in orders:
+            orders[word] = max(0.0, orders[word] - spent_s)
 
 
 def _part(orders: dict[str, Any], log: int) -> None:

@@ -133,12 +133,29 @@ OURS: tuple[Option, ...] = (
 )
 
 
+#: Options that are ours only beside --executor, since functions of users have parameters of such names.
+SITE: tuple[Option, ...] = (
+    Option("executor", str, None, "run the processors as jobs of this scheduler: slurm, sge, pbs, torque, lsf, local"),
+    Option("ntasks", at_least_one, 1, "with --executor: so many processors at most", metavar="N"),
+    Option("cores", str, None, "with --executor: cores of each processor", metavar="N"),
+    Option("memory", str, None, "with --executor: memory of each processor, as 4gb", metavar="SIZE"),
+    Option("time", str, None, "with --executor: time of each processor on the cluster, as 04:00:00", metavar="TIME"),
+    Option("gpus", str, None, "with --executor: GPUs of each processor", metavar="N"),
+    Option("queue", str, None, "with --executor: the queue", metavar="NAME"),
+    Option("partition", str, None, "with --executor: the same, as Slurm says it", metavar="NAME"),
+    Option("account", str, None, "with --executor: who pays", metavar="NAME"),
+    Option("submit_options", str, None, "with --executor: words for the scheduler's command as they are"),
+)
+#: those of them of which core.needs.Needs is made
+NEEDS = ("cores", "memory", "time", "gpus", "queue", "partition", "account")
+
+
 class CommandLine:
     """What was typed: the job's name, our options (defaults filled in), the user's (converted, only what was given)."""
 
     def __init__(self) -> None:
         self.name = ""
-        self.ours: dict[str, Any] = {option.name: option.default for option in OURS}
+        self.ours: dict[str, Any] = {option.name: option.default for option in (*OURS, *SITE)}
         self.users: dict[str, Any] = {}
         self.given: set[str] = set()
         self.warnings: list[str] = []
@@ -162,7 +179,8 @@ def read(argv: Sequence[str], functions: Sequence[tuple[Callable[..., Any], int]
         _parser(prog, functions, takers).print_help()
         sys.exit(0)
     line = CommandLine()
-    ours = {option.name: option for option in OURS}
+    under_site = any(word.partition("=")[0] == "--executor" for word in argv)
+    ours = {option.name: option for option in ((*OURS, *SITE) if under_site else (*OURS, SITE[0]))}
     names: list[str] = []
     words = [(word, True) for word in argv] + [(word, False) for word in literal]
     while words:
@@ -313,7 +331,7 @@ def _parser(
         "NAME", help="names the job, its journal NAME.journal and its files NAME.success, .error, .results, .log"
     )
     group = parser.add_argument_group("your functions' options")
-    ours = {option.name for option in OURS}
+    ours = {option.name for option in (*OURS, SITE[0])}
     for name, parameter in takers.items():
         if name in ours:
             continue  # listed below; functions that name it get it
@@ -322,7 +340,7 @@ def _parser(
         kind = getattr(option_type(parameter), "__name__", "str")
         group.add_argument(f"--{name}", metavar=kind.upper(), help=shown.replace("%", "%%"))
     group = parser.add_argument_group("options of coordinator")
-    for option in OURS:
+    for option in (*OURS, *SITE):
         default = (
             f" (default {option.default:g})"
             if isinstance(option.default, (int, float)) and option.default not in (False,)

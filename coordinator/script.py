@@ -24,6 +24,7 @@ from coordinator.zygote import ROLE, Work, Zygote, work_as_processor
 
 if TYPE_CHECKING:
     from coordinator.job import Outcome
+    from coordinator.sitelink import Site
 
 #: in the environment of a Coordinator that shall serve in the background: it was started by the one that was typed
 DAEMON = "COORDINATOR_DAEMON"
@@ -126,7 +127,7 @@ def _coordinate(
             from coordinator.taskserver import Coordinator
 
         job = Coordinator(
-            name, script, make, resources, work=work, forerunners=forerunners,
+            name, script, make, resources, work=work, forerunners=forerunners, site=_site(ours),
             **{k: v for k, v in ours.items() if k in OURS_FOR_COORDINATOR},
         )  # fmt: skip
     except BaseException:
@@ -156,6 +157,14 @@ def _coordinate(
     outcome = job.serve_forever(begin)
     progress.end(job.job, outcome)
     return outcome
+
+
+def _site(ours: dict[str, Any]) -> Site | None:
+    if ours["executor"] is None:
+        return None
+    from coordinator.sitelink import Site
+
+    return Site.of(ours, options.NEEDS)
 
 
 def _warn(ours: dict[str, Any], told: dict[str, Any]) -> None:

@@ -51,6 +51,9 @@ from coordinator.zygote import Work
 if TYPE_CHECKING:
     import asyncio
 
+    from coordinator.executors.base import KeeperExecutor
+    from coordinator.sitelink import Site
+
 #: seconds between two looks at what time brings: deadlines, retries, printing
 TICK_S = 0.25
 #: a tick that comes so much too late means that this process slept, and judges nobody
@@ -62,7 +65,8 @@ class Coordinator:
 
     ``it``: an iterable of task IDs, or a function that makes one (called in the feeder's process); ``resources``: names
     of resources that the job needs, or ``{name: (path, command)}``. ``local``: None for a job under the
-    ResourceController at ``rc_url``, else the number of processors on this machine, 0 for one per core. Seconds:
+    ResourceController at ``rc_url``, else the number of processors on this machine, 0 for one per core;
+    ``site``: a scheduler whose jobs the processors are. Seconds:
     ``lease``, ``grace``, ``time_limit``. ``max_initialization_errors``: so many processors may leave a host, unable to
     begin or with too many errors, before it rests, and the job before it stops. ``no_tls``: speak plain HTTP to other
     machines too; ``insecure``: and ask nobody for a token. ``forerunners``: forked already for this job.
@@ -87,6 +91,7 @@ class Coordinator:
         work: Work | None = None,
         forerunners: Forerunners | None = None,
         local: int | None = None,
+        site: Site | None = None,
         host: str | None = None,
         retries: int = 0,
         time_limit: float | None = None,
@@ -109,6 +114,7 @@ class Coordinator:
         self._make = it if callable(it) else lambda: it
         self._work = work
         self._forerunners = forerunners
+        self._site = site
         self._local, self._host, self._port, self._no_tls, self._insecure = local, host, port, no_tls, insecure
         self._policy = Policy(retries=retries)
         self._time_limit, self._max_errors = time_limit, max_errors_in_a_row
@@ -120,7 +126,7 @@ class Coordinator:
 
     def _controller(self) -> Address | None:
         """Where the ResourceController is, and its token; None for a job that has its own."""
-        if self._local is not None:
+        if self._local is not None or self._site is not None:
             return None
         rc = known_address(self.job.rc_url or f"http://{paths.full_hostname()}:5000")
         # What the run's token opens (get_job) and the log must not show the farm's.
@@ -136,7 +142,8 @@ class Coordinator:
         """
         warm, feeder = self._forerunners or fork_forerunners(self._make, self._work)
         with ExitStack() as closing:
-            self._open(closing, feeder, AnyExecutor(warm))
+            site = self._site
+            self._open(closing, feeder, AnyExecutor(warm) if site is None else site.executor(self.job, warm))
             with loading():
                 self._begin()
             if announce is not None:
@@ -147,7 +154,7 @@ class Coordinator:
         assert self.job.over is not None
         return self.job.over
 
-    def _open(self, closing: ExitStack, feeder: tuple[int, int, int] | None, executor: AnyExecutor) -> None:
+    def _open(self, closing: ExitStack, feeder: tuple[int, int, int] | None, executor: KeeperExecutor) -> None:
         """All that a keeper's start needs, and no more: what is loaded after that is loaded while it starts.
 
         ``closing`` undoes it backwards: the server goes last, so that whoever waits for it to go finds the name
@@ -177,11 +184,13 @@ class Coordinator:
         self._door.open(lambda calls: self._turns.take(calls), self._token, left["port"] if left is not None else None)
         job.url = self._door.url
         host = "localhost" if rc is None else socket.gethostname()
-        self._link = link_of(job, rc, host, self._local or os.cpu_count() or 1)
-        self._registration = Registration(job, self._door, self._link, self._claims, host if rc is None else None)
+        site = self._site
+        self._link = site.link() if site is not None else link_of(job, rc, host, self._local or os.cpu_count() or 1)
+        only = host if rc is None and site is None else None
+        self._registration = Registration(job, self._door, self._link, self._claims, only)
         plan = self._registration.first()
         closing.callback(self._registration.finish)
-        if plan is not None:
+        if plan is not None and site is None:
             executor.look_ahead({host: plan["hosts"].get(host, {}) for host in plan["slots"]})
         check_resources(self._link, [name for name, rule in job.resources.items() if rule is None])
         orders = orders_of(
@@ -205,7 +214,7 @@ class Coordinator:
         job.journal.check = self._claim.check
         self._joblog = JobLog(job)
         self._ending = Ending(job, self._joblog, self._turns.commit, self._survivors.still_awaited, self._over)
-        if rc is not None:
+        if rc is not None or site is not None:
             executor.attend(self._loop)
         self._feed = Feed(job, feeder, recovered, self._settle, anew=self._work is not None)
         closing.callback(self._feed.close)
@@ -229,7 +238,7 @@ class Coordinator:
         self._feed.attend(self._loop)
         self._door.start(self._loop)
         self._loop.add_signal_handler(signal.SIGTERM, self.stop, "terminated")
-        if self._local is not None:
+        if self._local is not None or self._site is not None:
             self._loop.add_signal_handler(signal.SIGINT, self._interrupt)
         else:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Started:
@@ -30,3 +33,16 @@ class Executor(Protocol):
 
     def sweep(self, pids: list[int]) -> None:
         """End Processors whose keeper is gone, where this executor can."""
+
+
+class KeeperExecutor(Executor, Protocol):
+    """The one of a job, which the task server brings up and lets go."""
+
+    def attend(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Before the first start elsewhere; ``failed`` is called on this loop's thread."""
+
+    def look_ahead(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
+        """These hosts are about to be used. Raises LaunchFailed where they cannot be."""
+
+    def dismiss(self) -> None:
+        """The job is over."""

@@ -1,0 +1,53 @@
+"""Executors of jobs by the names that people say: ``local``, ``slurm``, ``sge``, ``pbs``, ``torque``, ``lsf``.
+
+Whoever starts jobs asks here. A dialect that another package brings is found by its entry point
+``coordinator.schedulers``, whose name is the executor's and whose object is a class without arguments.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from importlib import import_module, metadata
+
+from coordinator.errors import BadOption
+from coordinator.executors.dialect import Dialect
+from coordinator.executors.jobexecutor import JobExecutor
+from coordinator.executors.scheduler import Scheduler
+
+LOCAL = "local"
+#: {name: (module, class)} of the dialects that come with this package
+DIALECTS = {
+    "slurm": ("coordinator.executors.slurm", "Slurm"),
+    "sge": ("coordinator.executors.sge", "Sge"),
+    "pbs": ("coordinator.executors.pbs", "Pbs"),
+    "torque": ("coordinator.executors.pbs", "Torque"),
+    "lsf": ("coordinator.executors.lsf", "Lsf"),
+}
+GROUP = "coordinator.schedulers"
+
+
+def names() -> list[str]:
+    """All that can be named here."""
+    return [LOCAL, *DIALECTS, *sorted(point.name for point in metadata.entry_points(group=GROUP))]
+
+
+def dialect_of(name: str) -> Dialect:
+    """Raises BadOption."""
+    if name in DIALECTS:
+        module, kind = DIALECTS[name]
+        made: Callable[[], Dialect] = getattr(import_module(module), kind)
+        return made()
+    for point in metadata.entry_points(group=GROUP, name=name):
+        found: Callable[[], Dialect] = point.load()
+        return found()
+    raise BadOption(f"there is no executor {name!r}; there are {', '.join(names())}")
+
+
+def job_executor(name: str) -> JobExecutor:
+    """Raises BadOption."""
+    if name == LOCAL:
+        from coordinator.executors.localjobs import LocalJobs
+
+        return LocalJobs()
+    return Scheduler(dialect_of(name), getpass.getuser())

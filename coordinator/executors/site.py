@@ -1,0 +1,347 @@
+"""Keepers as jobs of a scheduler: elements of an array that come and go as the scheduler starts and ends them.
+
+The Coordinator's Crew asks for keepers as it does of hosts; here one submission is made of all that were asked for in
+one turn. What is submitted is on disk first, in ``NAME.site/MARK``, with the orders of each keeper in a file that only
+the user can read. Commands of the scheduler run in a thread of their own; everything is decided on the Coordinator's
+loop. It never speaks to a keeper: that one finds the Coordinator by its orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import coordinator
+from coordinator import paths
+from coordinator.core.needs import Needs
+from coordinator.core.statuses import Intent, State, Status, mark_of
+from coordinator.errors import BadInput, CoordinatorError, SchedulerError
+from coordinator.executors.base import Started
+from coordinator.executors.jobexecutor import JobExecutor
+from coordinator.executors.jobscript import Element
+
+log = logging.getLogger("coordinator.site")
+
+#: seconds before the end of a keeper's time at which its Processors leave, and at which what still runs is ended; at
+#: most a fourth and a tenth of the time
+LEAVE_S, KILL_S = 60.0, 15.0
+#: most elements of one submission where the scheduler does not say
+USUAL_ARRAY = 1000
+
+
+@dataclass
+class Keeper:
+    """One that was asked for. ``native``, ``index``: its element, once it was submitted."""
+
+    host: str
+    orders: dict[str, Any]
+    failed: Callable[[str], None]
+    started: Started
+    intent: Intent | None = None
+    native: str | None = None
+    index: int = 0
+    ran: bool = False
+    end: str | None = None
+
+
+class SiteExecutor:
+    """``jobs``: the scheduler; ``needs``: of each keeper; ``base``: path without ending of the job's files."""
+
+    def __init__(self, jobs: JobExecutor, needs: Needs, base: str, name: str) -> None:
+        self._jobs, self._needs, self._name = jobs, needs, name
+        self._place = f"{os.path.abspath(base)}.site"
+        self._here = jobs.name == "local"
+        self._pool = ThreadPoolExecutor(1, "scheduler")
+        self._wanted: list[Keeper] = []
+        self._keepers: list[Keeper] = []
+        self._cancels: list[Keeper] = []
+        self._directories: list[str] = []
+        self._flight: Future[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._said = ""
+
+    def attend(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Before the first start."""
+        self._loop = loop
+        self._task = loop.create_task(self._attend())
+
+    # --- what the Crew asks -----------------------------------------------------------------------------
+
+    def start(
+        self, host: str, options: dict[str, Any], orders: dict[str, Any], failed: Callable[[str], None]
+    ) -> Started:
+        # The end of a keeper is told by its scheduler; who waits for it waits at this descriptor.
+        started = Started(0, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), under_way=True)
+        self._wanted.append(Keeper(host, orders, failed, started))
+        self._news.set()
+        return started
+
+    def abandon(self, started: Started) -> None:
+        for keeper in [*self._wanted, *self._keepers]:
+            if keeper.started is not started or keeper.end is not None:
+                continue
+            if keeper in self._wanted:
+                self._wanted.remove(keeper)
+            else:
+                self._cancels.append(keeper)
+                self._news.set()
+            keeper.end = "it was not needed any more"
+            self._not_begun(keeper)
+
+    def ended(self, started: Started) -> str:
+        os.close(started.pidfd)
+        keeper = next((keeper for keeper in self._keepers if keeper.started is started), None)
+        if keeper is None or keeper.end is None:
+            return "it was not submitted"
+        self._keepers.remove(keeper)
+        return keeper.end
+
+    def look_ahead(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Whether its scheduler is there is seen with the first submission."""
+
+    def sweep(self, pids: list[int]) -> None:
+        """They are on other machines, and end with their keeper's job."""
+
+    def dismiss(self) -> None:
+        """The job is over: what still waits in the queue is of no use."""
+        if self._task is not None and self._loop is not None:
+            self._task.cancel()
+            self._loop.run_until_complete(asyncio.wait([self._task]))
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._flight is not None and self._flight.done() and not self._flight.cancelled():
+            for submission in self._flight.result():
+                submission.settle()
+        left = [keeper for keeper in self._keepers if keeper.native is not None and (keeper.end is None)]
+        left += self._cancels
+        try:
+            self._jobs.cancel([(k.native, k.index, k.intent.count) for k in left if k.native and k.intent])
+        except SchedulerError as error:
+            log.warning("keepers not cancelled executor=%s: %s", self._jobs.name, error.message)
+            return
+        for directory in self._directories:
+            # Nobody needs the orders any more, in which there is a token, and no later life has to look here.
+            for name in os.listdir(directory):
+                if name == "intent" or name.startswith("orders."):
+                    os.unlink(os.path.join(directory, name))
+
+    # --- on the loop ------------------------------------------------------------------------------------
+
+    async def _attend(self) -> None:
+        assert self._loop is not None
+        await self._loop.run_in_executor(self._pool, self._cancel_leftovers)
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self._jobs.poll_s)
+            self._news.clear()
+            try:
+                await self._submit_wanted()
+                await self._cancel_wanted()
+                await self._look()
+            except SchedulerError as error:
+                self._say(error.message)
+
+    async def _submit_wanted(self) -> None:
+        assert self._loop is not None
+        wanted, self._wanted = self._wanted, []
+        if not wanted:
+            return
+        self._flight = self._pool.submit(self._submit, wanted)
+        submissions = await asyncio.wrap_future(self._flight, loop=self._loop)
+        self._flight = None
+        for submission in submissions:
+            submission.settle()
+            if submission.native is not None:
+                self._keepers += submission.keepers
+                words = (self._jobs.name, submission.native, len(submission.keepers))
+                log.info("keepers submitted executor=%s id=%s count=%d", *words)
+                continue
+            error = submission.error
+            if error is not None and error.transient:
+                self._say(error.message)
+                self._wanted += [keeper for keeper in submission.keepers if keeper.end is None]
+                continue
+            for keeper in submission.keepers:
+                keeper.end = error.message if error is not None else "it was not submitted"
+                self._not_begun(keeper)
+
+    async def _cancel_wanted(self) -> None:
+        assert self._loop is not None
+        cancels = [(k.native, k.index, k.intent.count) for k in self._cancels if k.native is not None and k.intent]
+        if cancels:
+            await self._loop.run_in_executor(self._pool, self._jobs.cancel, cancels)
+        self._cancels = []
+
+    async def _look(self) -> None:
+        """What became of those that are submitted and have not ended."""
+        assert self._loop is not None
+        asked: dict[str, tuple[str, list[int]]] = {}
+        for keeper in self._keepers:
+            if keeper.end is None and keeper.native is not None and keeper.intent is not None:
+                asked.setdefault(keeper.native, (keeper.intent.mark, []))[1].append(keeper.index)
+        if not asked:
+            return
+        found = await self._loop.run_in_executor(self._pool, self._jobs.poll, asked)
+        for keeper in self._keepers:
+            if keeper.end is None and keeper.native is not None:
+                self._heed(keeper, found[keeper.native, keeper.index])
+
+    def _heed(self, keeper: Keeper, status: Status) -> None:
+        if status.state is State.RUNS:
+            keeper.ran = True
+        elif status.state is State.WAITS and keeper.ran:
+            self._cancels.append(keeper)  # it was put back into the queue; another one is asked for
+            self._over(keeper, "its scheduler put it back into the queue")
+        elif status.state is State.ENDED:
+            self._over(keeper, _end_of(keeper, status))
+        elif status.state is State.UNKNOWN:
+            self._say(status.words)
+
+    def _over(self, keeper: Keeper, words: str) -> None:
+        keeper.end = words
+        if keeper.started.under_way:
+            self._not_begun(keeper)
+        else:
+            os.eventfd_write(keeper.started.pidfd, 1)
+
+    def _not_begun(self, keeper: Keeper) -> None:
+        assert keeper.end is not None
+        keeper.started.under_way = False
+        keeper.failed(keeper.end)
+        os.eventfd_write(keeper.started.pidfd, 1)  # so that nobody waits for it any more
+
+    def _say(self, words: str) -> None:
+        """Once, not each half minute."""
+        if words != self._said:
+            self._said = words
+            log.warning("scheduler executor=%s: %s", self._jobs.name, words)
+
+    # --- in the thread ----------------------------------------------------------------------------------
+
+    def _submit(self, wanted: list[Keeper]) -> list[Submission]:
+        try:
+            most = self._jobs.largest_array()
+        except SchedulerError:
+            most = USUAL_ARRAY
+        again: dict[str, list[Keeper]] = {}
+        fresh = []
+        for keeper in wanted:
+            if keeper.intent is None:
+                fresh.append(keeper)
+            else:
+                again.setdefault(keeper.intent.mark, []).append(keeper)
+        made = [Submission(keepers) for keepers in again.values()]
+        made += [Submission(fresh[at : at + most]) for at in range(0, len(fresh), most)]
+        for submission in made:
+            try:
+                submission.native = self._submit_one(submission.keepers)
+            except CoordinatorError as error:
+                submission.error = error
+            except OSError as error:
+                submission.error = BadInput(f"{error.filename or self._place}: {error.strerror}")
+        return made
+
+    def _submit_one(self, keepers: list[Keeper]) -> str:
+        """Raises SchedulerError, BadInput, OSError."""
+        intent = keepers[0].intent
+        if intent is not None:  # what became of it was unclear, or it was refused for the moment
+            native = self._jobs.find(intent)
+            return native if native is not None else self._jobs.submit(intent)
+        mark = mark_of(int.from_bytes(os.urandom(7)))
+        here = os.path.join(self._place, mark)
+        os.makedirs(here, mode=0o700)
+        self._directories.append(here)
+        os.chmod(self._place, 0o700)
+        intent = Intent(mark, self._name, here, self._needs, len(keepers))
+        elements = []
+        for index, keeper in enumerate(keepers, 1):
+            keeper.intent, keeper.index = intent, index
+            orders = _orders_file(keeper)
+            paths.replace_private(orders, json.dumps(self._orders(keeper)).encode() + b"\n")
+            start = 'exec "$1" -P -m coordinator.keeper <"$2"'
+            argv = ["/bin/sh", "-c", start, "sh", sys.executable, orders]
+            at = os.path.join(here, str(index))
+            elements.append(
+                Element(argv, here, at, f"{at}.out", f"{at}.err", {"PYTHONPATH": os.pathsep.join(_package_path())})
+            )
+        paths.replace_private(os.path.join(here, "intent"), json.dumps({"mark": mark, "count": len(keepers)}).encode())
+        self._jobs.prepare(intent, elements)
+        return self._jobs.submit(intent)
+
+    def _orders(self, keeper: Keeper) -> dict[str, Any]:
+        orders = {**keeper.orders, "stays": True, "version": coordinator.__version__, "keeper_log": None}
+        if self._here:
+            orders.pop("urls")  # the other one is right on this machine
+        else:
+            orders |= {"remote": True, "urls": [url for url in orders["urls"] if "//*:" not in url]}
+        time_s = self._needs.time_s
+        if time_s is not None:
+            leave_s = time_s - min(LEAVE_S, time_s / 4)
+            orders |= {"leave_after_s": leave_s, "end_after_s": time_s - min(KILL_S, time_s / 10)}
+        return orders
+
+    def _cancel_leftovers(self) -> None:
+        """An earlier life was killed: what it had in the queue would be too many."""
+        with suppress(FileNotFoundError):
+            for mark in os.listdir(self._place):
+                path = os.path.join(self._place, mark, "intent")
+                try:
+                    with open(path, encoding="ascii") as file:
+                        told = json.load(file)
+                    intent = Intent(mark, self._name, os.path.join(self._place, mark), self._needs, int(told["count"]))
+                    native = self._jobs.find(intent)
+                    if native is not None:
+                        indices = range(1, intent.count + 1)
+                        found = self._jobs.poll({native: (mark, indices)})
+                        waiting = [i for i in indices if found[native, i].state is State.WAITS]
+                        self._jobs.cancel([(native, i, intent.count) for i in waiting])
+                except (OSError, ValueError, KeyError, SchedulerError) as error:
+                    log.warning("leftover of an earlier life path=%s: %s", path, error)
+                    continue
+                os.unlink(path)
+
+
+@dataclass
+class Submission:
+    """Keepers that were submitted together, and what was answered."""
+
+    keepers: list[Keeper]
+    native: str | None = None
+    error: CoordinatorError | None = None
+
+    def settle(self) -> None:
+        if self.native is not None:
+            for keeper in self.keepers:
+                keeper.native = self.native
+
+
+def _orders_file(keeper: Keeper) -> str:
+    assert keeper.intent is not None
+    return os.path.join(keeper.intent.directory, f"orders.{keeper.index}")
+
+
+def _end_of(keeper: Keeper, status: Status) -> str:
+    """In words: what the keeper said when it could not begin, else what its scheduler says."""
+    said = ""
+    if keeper.intent is not None:
+        path = os.path.join(keeper.intent.directory, f"{keeper.index}.out")
+        with suppress(OSError, ValueError, KeyError, TypeError, IndexError), open(path, encoding="utf-8") as file:
+            said = str(json.loads(file.readlines()[-1])["error"])
+    how = status.words or (f"signal {status.signal}" if status.signal else f"exit status {status.code}")
+    cause = status.cause.value
+    return said or (how if not cause or cause in how else f"{cause}: {how}")
+
+
+def _package_path() -> Sequence[str]:
+    from coordinator.executors.local import package_path
+
+    return package_path()
