@@ -66,7 +66,8 @@ class Lsf:
 
     name = "lsf"
     programs: tuple[str, ...] = ("bsub", "bjobs", "bkill")
-    id_variable, index_variables = "LSB_JOBID", ("LSB_JOBINDEX",)  # the index is 0 for a job that is no array
+    id_variable = "LSB_JOBID"
+    index_variables: tuple[str, ...] = ("LSB_JOBINDEX",)  # the index is 0 for a job that is no array
 
     def submit(self, intent: Intent, script: str, output: str) -> list[str]:
         """Memory and GPUs are of a host, where the site has not said that they are of a task."""

@@ -172,7 +172,7 @@ class Pbs(_Qsub):
     """PBS Professional and OpenPBS. A server that keeps no history says so, and remembers nothing."""
 
     name = "pbs"
-    index_variables = ("PBS_ARRAY_INDEX",)
+    index_variables: tuple[str, ...] = ("PBS_ARRAY_INDEX",)
     listing = ("qstat", "-f", "-t")
     ends = "FX"
     causes = {
@@ -216,7 +216,7 @@ class Torque(_Qsub):
 
     name = "torque"
     #: the second one is that of the commands which Slurm brings along
-    index_variables = ("PBS_ARRAYID", "PBS_ARRAY_INDEX")
+    index_variables: tuple[str, ...] = ("PBS_ARRAYID", "PBS_ARRAY_INDEX")
     listing = ("qstat", "-f", "-t")  #: without -t, a whole array is one job; single jobs are told just the same
     ends = "C"
     causes = {

@@ -69,9 +69,10 @@ class Sge:
     """See :class:`coordinator.executors.dialect.Dialect`."""
 
     name = "sge"
-    programs = ("qsub", "qstat", "qdel", "qacct")
+    programs: tuple[str, ...] = ("qsub", "qstat", "qdel", "qacct")
     #: a job that is no array finds "undefined" as its number
-    id_variable, index_variables = "JOB_ID", ("SGE_TASK_ID",)
+    id_variable = "JOB_ID"
+    index_variables: tuple[str, ...] = ("SGE_TASK_ID",)
 
     def submit(self, intent: Intent, script: str, output: str) -> list[str]:
         needs = intent.needs

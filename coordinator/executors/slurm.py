@@ -63,8 +63,9 @@ class Slurm:
     """See :class:`coordinator.executors.dialect.Dialect`."""
 
     name = "slurm"
-    programs = ("sbatch", "squeue", "scancel")
-    id_variable, index_variables = "SLURM_JOB_ID", ("SLURM_ARRAY_TASK_ID",)
+    programs: tuple[str, ...] = ("sbatch", "squeue", "scancel")
+    id_variable = "SLURM_JOB_ID"
+    index_variables: tuple[str, ...] = ("SLURM_ARRAY_TASK_ID",)
 
     def submit(self, intent: Intent, script: str, output: str) -> list[str]:
         needs = intent.needs

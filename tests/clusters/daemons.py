@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 #: bounds on what hangs, no promises of speed
 HANG_S, END_S = 50.0, 15.0
@@ -89,6 +90,32 @@ class Daemons:
     def _words(self, name: str) -> str:
         texts = [path.read_text(errors="replace") for path in sorted(self.place.glob(f"{name}*.*")) if path.is_file()]
         return "\n".join(texts)[-3000:]
+
+
+class Cluster:
+    """A context: up at its beginning, its jobs and its daemons gone at its end."""
+
+    daemons: Daemons
+
+    def up(self) -> None:
+        """Start everything and wait until it takes jobs. Raises ClusterError."""
+        raise NotImplementedError
+
+    def end_jobs(self) -> None:
+        """Whatever runs jobs would outlive the daemons."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.up()
+        except BaseException:
+            self.daemons.down()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_jobs()
+        self.daemons.down()
 
 
 def free_ports(count: int) -> list[int]:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from types import TracebackType
 
-from tests.clusters.daemons import ClusterError, Daemons, free_ports, lacking
+from tests.clusters.daemons import Cluster, ClusterError, Daemons, free_ports, lacking
 
 PROGRAMS = {
     "sge_qmaster": "gridengine-master",
@@ -57,7 +56,7 @@ def missing() -> str | None:
     return lacking(PROGRAMS)
 
 
-class GridEngine:
+class GridEngine(Cluster):
     """``slots``: of its one queue."""
 
     def __init__(self, place: Path, slots: int = SLOTS) -> None:
@@ -72,24 +71,11 @@ class GridEngine:
         self.daemons = Daemons(place, {**self.environment, "SGE_ND": "true"})
         self.run = self.daemons.run
 
-    def __enter__(self) -> GridEngine:
-        try:
-            self._up()
-        except BaseException:
-            self.daemons.down()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end_jobs(self) -> None:
         self.run("qdel", "-f", "-u", "*")
         self.daemons.wait("the jobs did not end", lambda: not self.run("qstat", "-u", "*").stdout.strip())
-        self.daemons.down()
 
-    # --- inside -----------------------------------------------------------------------------------------
-
-    def _up(self) -> None:
+    def up(self) -> None:
         self.place.chmod(0o755)
         self._lay_out()
         self.daemons.start("sge_qmaster", "sge_qmaster")
@@ -109,6 +95,8 @@ class GridEngine:
         })  # fmt: skip
         self.daemons.start("sge_execd", "sge_execd")
         self.daemons.wait("sge_execd does not report", self._reports)
+
+    # --- inside -----------------------------------------------------------------------------------------
 
     def _reports(self) -> bool:
         lines = self.run("qhost", "-h", self._host).stdout.splitlines()

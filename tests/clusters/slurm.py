@@ -13,9 +13,8 @@ import os
 import shutil
 import socket
 from pathlib import Path
-from types import TracebackType
 
-from tests.clusters.daemons import ClusterError, Daemons, free_ports, lacking
+from tests.clusters.daemons import Cluster, ClusterError, Daemons, free_ports, lacking
 
 PROGRAMS = {
     "munged": "munge",
@@ -106,7 +105,7 @@ def missing(accounting: bool = False) -> str | None:
     return lacking({**PROGRAMS, **(ACCOUNTING if accounting else {})})
 
 
-class Slurm:
+class Slurm(Cluster):
     """``nodes``: n1, n2, ...; ``min_job_age_s``: how long the queue remembers who has ended."""
 
     def __init__(self, place: Path, nodes: int = 2, accounting: bool = False, min_job_age_s: int = 300) -> None:
@@ -117,22 +116,10 @@ class Slurm:
         self.daemons = Daemons(place, self.environment)
         self.run = self.daemons.run
 
-    def __enter__(self) -> Slurm:
-        try:
-            self._up()
-        except BaseException:
-            self.daemons.down()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # The jobs first: whatever runs them would outlive the daemons.
+    def end_jobs(self) -> None:
         self.run("scancel", "--user=root", "--signal=KILL", "--full")
         self.run("scancel", "--user=root")
         self.daemons.wait("the jobs did not end", lambda: not self.jobs("RUNNING", "COMPLETING"))
-        self.daemons.down()
 
     def jobs(self, *states: str) -> list[str]:
         """Ids of those in the queue in these states, of all if there is none."""
@@ -149,9 +136,7 @@ class Slurm:
     def wait_for_controller(self) -> None:
         self.daemons.wait("slurmctld does not answer", lambda: self.run("scontrol", "ping").returncode == 0)
 
-    # --- inside -----------------------------------------------------------------------------------------
-
-    def _up(self) -> None:
+    def up(self) -> None:
         # munged asks that nobody else can write where its key and its socket are.
         self.place.chmod(0o755)
         (self.place / "state").mkdir()
@@ -184,6 +169,8 @@ class Slurm:
             self.start_node(f"n{number + 1}")
         idle = ("sinfo", "--noheader", "--Node", "--partition=main", "--states=idle", "--format=%N")
         self.daemons.wait("the nodes are not idle", lambda: len(self.run(*idle).stdout.split()) == self.nodes)
+
+    # --- inside -----------------------------------------------------------------------------------------
 
     def _account(self, port: int, sql: int) -> str:
         """Start a database and slurmdbd; the lines of slurm.conf that name them."""
