@@ -213,6 +213,12 @@ class SubmitUnclear(SchedulerError):
     transient = True
 
 
+class SchedulerAbsent(SchedulerError):
+    """That scheduler is not on this machine."""
+
+    code = 415
+
+
 class NotCancelled(SchedulerError):
     """The scheduler did not cancel that job."""
 

@@ -25,6 +25,8 @@ class Dialect(Protocol):
     name: str
     #: the commands that it needs
     programs: tuple[str, ...]
+    #: a regular expression that is found in what :meth:`version`'s command prints, and in nobody else's
+    known_by: str
     #: what a job finds its own id in, and its number, where it has one
     id_variable: str
     index_variables: tuple[str, ...]

@@ -65,6 +65,7 @@ class Lsf:
     """See :class:`coordinator.executors.dialect.Dialect`."""
 
     name = "lsf"
+    known_by = r"\bLSF\b"
     programs: tuple[str, ...] = ("bsub", "bjobs", "bkill")
     id_variable = "LSB_JOBID"
     index_variables: tuple[str, ...] = ("LSB_JOBINDEX",)  # the index is 0 for a job that is no array

@@ -172,6 +172,7 @@ class Pbs(_Qsub):
     """PBS Professional and OpenPBS. A server that keeps no history says so, and remembers nothing."""
 
     name = "pbs"
+    known_by = r"(?i)pbs_version|pbspro|openpbs"
     index_variables: tuple[str, ...] = ("PBS_ARRAY_INDEX",)
     listing = ("qstat", "-f", "-t")
     ends = "FX"
@@ -215,6 +216,7 @@ class Torque(_Qsub):
     """Torque from 3 on. What has ended stays in its queue for ``keep_completed`` seconds."""
 
     name = "torque"
+    known_by = r"(?im)^version:|torque"
     #: the second one is that of the commands which Slurm brings along
     index_variables: tuple[str, ...] = ("PBS_ARRAYID", "PBS_ARRAY_INDEX")
     listing = ("qstat", "-f", "-t")  #: without -t, a whole array is one job; single jobs are told just the same

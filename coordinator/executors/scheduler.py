@@ -8,13 +8,21 @@ did not come is never an end: it is ``UNKNOWN``, with the reason.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.core.statuses import Intent, Row, State, Status, mark_in, name_of
-from coordinator.errors import NotCancelled, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
+from coordinator.errors import (
+    NotCancelled,
+    SchedulerAbsent,
+    SchedulerAway,
+    SchedulerError,
+    SubmitRefused,
+    SubmitUnclear,
+)
 from coordinator.executors.dialect import Dialect
 from coordinator.executors.jobexecutor import Place, output_of, script_of, write_submission
 from coordinator.executors.jobscript import Element
@@ -183,10 +191,13 @@ class Scheduler:
         return self.dialect.largest(self._answer(command) if command else "")
 
     def version(self) -> str:
-        """In the words of the scheduler itself. Raises SchedulerError."""
-        ran = self._run(self.dialect.version())
-        lines = ran.said.splitlines()
-        return lines[0].strip() if lines else f"{self.dialect.name}, which does not say its version"
+        """In the words of the scheduler itself. Raises SchedulerAbsent where the commands are another one's."""
+        command = self.dialect.version()
+        said = self._run(command).said
+        if not re.search(self.dialect.known_by, said):
+            first = said.splitlines()[0][:80] if said else "nothing"
+            raise SchedulerAbsent(f"{command[0]} is not that of {self.dialect.name}: it says {first!r}")
+        return next(line.strip() for line in said.splitlines() if line.strip())
 
     # --- inside -----------------------------------------------------------------------------------------
 

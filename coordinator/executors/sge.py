@@ -69,6 +69,7 @@ class Sge:
     """See :class:`coordinator.executors.dialect.Dialect`."""
 
     name = "sge"
+    known_by = r"\b(?:[A-Z]?GE|Grid Engine|OCS|GCS)\b"
     programs: tuple[str, ...] = ("qsub", "qstat", "qdel", "qacct")
     #: a job that is no array finds "undefined" as its number
     id_variable = "JOB_ID"

@@ -63,6 +63,7 @@ class Slurm:
     """See :class:`coordinator.executors.dialect.Dialect`."""
 
     name = "slurm"
+    known_by = r"(?i)^slurm"
     programs: tuple[str, ...] = ("sbatch", "squeue", "scancel")
     id_variable = "SLURM_JOB_ID"
     index_variables: tuple[str, ...] = ("SLURM_ARRAY_TASK_ID",)
