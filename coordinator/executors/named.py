@@ -1,4 +1,5 @@
-"""Executors of jobs by the names that people say: ``local``, ``slurm``, ``sge``, ``pbs``, ``torque``, ``lsf``.
+"""Executors of jobs by the names that people say: ``local``, ``file``, ``slurm``, ``sge``, ``pbs``, ``torque``,
+``lsf``.
 
 Whoever starts jobs asks here. A dialect that another package brings is found by its entry point
 ``coordinator.schedulers``, whose name is the executor's and whose object is a class without arguments.
@@ -15,7 +16,7 @@ from coordinator.executors.dialect import Dialect
 from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.scheduler import Scheduler
 
-LOCAL = "local"
+LOCAL, FILE = "local", "file"
 #: {name: (module, class)} of the dialects that come with this package
 DIALECTS = {
     "slurm": ("coordinator.executors.slurm", "Slurm"),
@@ -29,7 +30,7 @@ GROUP = "coordinator.schedulers"
 
 def names() -> list[str]:
     """All that can be named here."""
-    return [LOCAL, *DIALECTS, *sorted(point.name for point in metadata.entry_points(group=GROUP))]
+    return [LOCAL, FILE, *DIALECTS, *sorted(point.name for point in metadata.entry_points(group=GROUP))]
 
 
 def dialect_of(name: str) -> Dialect:
@@ -50,4 +51,8 @@ def job_executor(name: str) -> JobExecutor:
         from coordinator.executors.localjobs import LocalJobs
 
         return LocalJobs()
+    if name == FILE:
+        from coordinator.executors.filejobs import FileJobs
+
+        return FileJobs()
     return Scheduler(dialect_of(name), getpass.getuser())

@@ -147,7 +147,7 @@ def test_what_the_scheduler_refuses_is_said_where_people_look(farm: Farm) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--executor=qsub",), "there is no executor 'qsub'; there are local, slurm, sge, pbs, torque, lsf"),
+        (("--executor=qsub",), "there is no executor 'qsub'; there are local, file, slurm, sge, pbs, torque, lsf"),
         (("--executor=local", "--memory=lots"), "memory: 'lots' is no size"),
         (("--executor=local", "--ntasks=0"), "--ntasks=0: 1 or more expected"),
         (("--executor=local", "--submit_options='x"), "--submit_options='x: No closing quotation"),

@@ -18,6 +18,7 @@ import pytest
 from coordinator.core.needs import Needs
 from coordinator.core.statuses import Cause, Intent, State, mark_in, mark_of, name_of
 from coordinator.errors import (
+    BadOption,
     CoordinatorError,
     NotCancelled,
     SchedulerAway,
@@ -25,6 +26,7 @@ from coordinator.errors import (
     SubmitUnclear,
 )
 from coordinator.executors.jobscript import Element
+from coordinator.executors.named import job_executor, names
 from coordinator.executors.scheduler import Ran, Scheduler, run
 from coordinator.executors.slurm import Slurm
 
@@ -287,6 +289,25 @@ def test_a_name_of_ours_is_what_people_called_it_and_the_mark() -> None:
     assert name_of(Intent(MARK, "a" * 100, "/d"), 15) == f"aaaa.{MARK}"
     assert mark_in("map") == mark_in("map.short") == ""
     assert len({mark_of(number) for number in range(1000)}) == 1000
+
+
+# --- others' dialects --------------------------------------------------------------------------------------
+
+
+def test_a_dialect_of_another_package_is_found_by_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "from coordinator.executors.slurm import Slurm\nclass Acme(Slurm):\n    name = 'acme'\n"
+    (tmp_path / "acme_scheduler.py").write_text(lines)
+    (tmp_path / "acme-1.dist-info").mkdir()
+    (tmp_path / "acme-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
+    points = "[coordinator.schedulers]\nacme = acme_scheduler:Acme\n"
+    (tmp_path / "acme-1.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "acme" in names()
+    assert job_executor("acme").name == "acme"
+    with pytest.raises(BadOption, match=r"there is no executor 'nobody'; there are local, file, slurm, .*, acme"):
+        job_executor("nobody")
 
 
 # --- the commands themselves ------------------------------------------------------------------------------
