@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import coordinator
 from coordinator import paths
 from coordinator.core.needs import Needs
 from coordinator.core.statuses import Intent, State, Status, mark_of
-from coordinator.errors import BadInput, CoordinatorError, SchedulerError
+from coordinator.errors import BadInput, CoordinatorError, SchedulerError, SubmitUnclear
 from coordinator.executors.base import Started
 from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.jobscript import Element
@@ -37,7 +37,7 @@ LEAVE_S, KILL_S = 60.0, 15.0
 USUAL_ARRAY = 1000
 
 
-@dataclass
+@dataclass(eq=False)
 class Keeper:
     """One that was asked for. ``native``, ``index``: its element, once it was submitted."""
 
@@ -64,6 +64,9 @@ class SiteExecutor:
         self._keepers: list[Keeper] = []
         self._cancels: list[Keeper] = []
         self._directories: list[str] = []
+        #: nobody knows whether what lies there was submitted
+        self._unclear: set[str] = set()
+        self._cleared = False
         self._flight: Future[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
@@ -74,6 +77,7 @@ class SiteExecutor:
         """Before the first start."""
         self._loop = loop
         self._task = loop.create_task(self._attend())
+        self._task.add_done_callback(_tell_of_end)
 
     # --- what the Crew asks -----------------------------------------------------------------------------
 
@@ -87,16 +91,16 @@ class SiteExecutor:
         return started
 
     def abandon(self, started: Started) -> None:
-        for keeper in [*self._wanted, *self._keepers]:
-            if keeper.started is not started or keeper.end is not None:
-                continue
-            if keeper in self._wanted:
-                self._wanted.remove(keeper)
-            else:
-                self._cancels.append(keeper)
-                self._news.set()
-            keeper.end = "it was not needed any more"
-            self._not_begun(keeper)
+        keeper = next((k for k in (*self._wanted, *self._keepers) if k.started is started and k.end is None), None)
+        if keeper is None:
+            return
+        if keeper in self._wanted:
+            self._wanted.remove(keeper)
+        else:
+            self._cancels.append(keeper)
+            self._news.set()
+        keeper.end = "it was not needed any more"
+        self._not_begun(keeper)
 
     def ended(self, started: Started) -> str:
         os.close(started.pidfd)
@@ -121,15 +125,15 @@ class SiteExecutor:
         if self._flight is not None and self._flight.done() and not self._flight.cancelled():
             for submission in self._flight.result():
                 submission.settle()
-        left = [keeper for keeper in self._keepers if keeper.native is not None and (keeper.end is None)]
-        left += self._cancels
         try:
-            self._jobs.cancel([(k.native, k.index, k.intent.count) for k in left if k.native and k.intent])
+            self._jobs.cancel(_places([*(k for k in self._keepers if k.end is None), *self._cancels]))
         except SchedulerError as error:
             log.warning("keepers not cancelled executor=%s: %s", self._jobs.name, error.message)
             return
         for directory in self._directories:
             # Nobody needs the orders any more, in which there is a token, and no later life has to look here.
+            if directory in self._unclear:
+                continue
             for name in os.listdir(directory):
                 if name == "intent" or name.startswith("orders."):
                     os.unlink(os.path.join(directory, name))
@@ -138,12 +142,14 @@ class SiteExecutor:
 
     async def _attend(self) -> None:
         assert self._loop is not None
-        await self._loop.run_in_executor(self._pool, self._cancel_leftovers)
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), self._jobs.poll_s)
             self._news.clear()
             try:
+                if not self._cleared:
+                    await self._loop.run_in_executor(self._pool, self._cancel_leftovers)
+                    self._cleared = True
                 await self._submit_wanted()
                 await self._cancel_wanted()
                 await self._look()
@@ -155,31 +161,38 @@ class SiteExecutor:
         wanted, self._wanted = self._wanted, []
         if not wanted:
             return
+        self._keepers += wanted
         self._flight = self._pool.submit(self._submit, wanted)
         submissions = await asyncio.wrap_future(self._flight, loop=self._loop)
         self._flight = None
         for submission in submissions:
             submission.settle()
             if submission.native is not None:
-                self._keepers += submission.keepers
                 words = (self._jobs.name, submission.native, len(submission.keepers))
                 log.info("keepers submitted executor=%s id=%s count=%d", *words)
                 continue
-            error = submission.error
-            if error is not None and error.transient:
-                self._say(error.message)
-                self._wanted += [keeper for keeper in submission.keepers if keeper.end is None]
-                continue
+            assert submission.error is not None
             for keeper in submission.keepers:
-                keeper.end = error.message if error is not None else "it was not submitted"
+                self._keepers.remove(keeper)
+            left = [keeper for keeper in submission.keepers if keeper.end is None]
+            if submission.error.transient:
+                self._say(submission.error.message)
+                self._wanted += left
+                continue
+            for keeper in left:
+                keeper.end = submission.error.message
                 self._not_begun(keeper)
 
     async def _cancel_wanted(self) -> None:
         assert self._loop is not None
-        cancels = [(k.native, k.index, k.intent.count) for k in self._cancels if k.native is not None and k.intent]
-        if cancels:
-            await self._loop.run_in_executor(self._pool, self._jobs.cancel, cancels)
-        self._cancels = []
+        cancels, self._cancels = self._cancels, []
+        if not (places := _places(cancels)):
+            return
+        try:
+            await self._loop.run_in_executor(self._pool, self._jobs.cancel, places)
+        except SchedulerError:
+            self._cancels += cancels
+            raise
 
     async def _look(self) -> None:
         """What became of those that are submitted and have not ended."""
@@ -246,6 +259,9 @@ class SiteExecutor:
                 submission.native = self._submit_one(submission.keepers)
             except CoordinatorError as error:
                 submission.error = error
+                intent = submission.keepers[0].intent
+                if isinstance(error, SubmitUnclear) and intent is not None:
+                    self._unclear.add(intent.directory)
             except OSError as error:
                 submission.error = BadInput(f"{error.filename or self._place}: {error.strerror}")
         return made
@@ -255,6 +271,7 @@ class SiteExecutor:
         intent = keepers[0].intent
         if intent is not None:  # what became of it was unclear, or it was refused for the moment
             native = self._jobs.find(intent)
+            self._unclear.discard(intent.directory)
             return native if native is not None else self._jobs.submit(intent)
         mark = mark_of(int.from_bytes(os.urandom(7)))
         here = os.path.join(self._place, mark)
@@ -290,24 +307,26 @@ class SiteExecutor:
         return orders
 
     def _cancel_leftovers(self) -> None:
-        """An earlier life was killed: what it had in the queue would be too many."""
-        with suppress(FileNotFoundError):
-            for mark in os.listdir(self._place):
-                path = os.path.join(self._place, mark, "intent")
-                try:
-                    with open(path, encoding="ascii") as file:
-                        told = json.load(file)
-                    intent = Intent(mark, self._name, os.path.join(self._place, mark), self._needs, int(told["count"]))
-                    native = self._jobs.find(intent)
-                    if native is not None:
-                        indices = range(1, intent.count + 1)
-                        found = self._jobs.poll({native: (mark, indices)})
-                        waiting = [i for i in indices if found[native, i].state is State.WAITS]
-                        self._jobs.cancel([(native, i, intent.count) for i in waiting])
-                except (OSError, ValueError, KeyError, SchedulerError) as error:
-                    log.warning("leftover of an earlier life path=%s: %s", path, error)
-                    continue
-                os.unlink(path)
+        """An earlier life was killed: what it had in the queue would be too many. Raises SchedulerAway."""
+        for mark in os.listdir(self._place) if os.path.isdir(self._place) else ():
+            path = os.path.join(self._place, mark, "intent")
+            try:
+                with open(path, encoding="ascii") as file:
+                    count = int(json.load(file)["count"])
+            except FileNotFoundError:
+                continue  # it was over
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("leftover of an earlier life path=%s: %s", path, error)
+                continue
+            intent = Intent(mark, self._name, os.path.join(self._place, mark), self._needs, count)
+            native = self._jobs.find(intent)
+            if native is not None:
+                indices = range(1, count + 1)
+                found = self._jobs.poll({native: (mark, indices)})
+                waiting = [index for index in indices if found[native, index].state is State.WAITS]
+                log.info("leftover of an earlier life id=%s waiting=%d: cancelled", native, len(waiting))
+                self._jobs.cancel([(native, index, count) for index in waiting])
+            os.unlink(path)
 
 
 @dataclass
@@ -322,6 +341,16 @@ class Submission:
         if self.native is not None:
             for keeper in self.keepers:
                 keeper.native = self.native
+
+
+def _places(keepers: Iterable[Keeper]) -> list[tuple[str, int | None, int]]:
+    return [(k.native, k.index, k.intent.count) for k in keepers if k.native is not None and k.intent is not None]
+
+
+def _tell_of_end(task: asyncio.Task[None]) -> None:
+    """It goes on until it is cancelled; that it ended by a fault of ours must not stay unseen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("nobody looks after the scheduler any more: %r", error, exc_info=error)
 
 
 def _orders_file(keeper: Keeper) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import pytest
 
 from tests.clusters import gridengine, slurm
 from tests.clusters.gridengine import GridEngine
 from tests.clusters.slurm import Slurm
+
+C = TypeVar("C", Slurm, GridEngine)
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +26,7 @@ def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 @pytest.fixture
 def own_slurm(slurm_cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     """Its commands are on PATH, and find it."""
-    for name, value in slurm_cluster.environment.items():
-        monkeypatch.setenv(name, value)
-    return slurm_cluster
+    return found(slurm_cluster, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +40,19 @@ def sge_cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GridEngine]:
 
 @pytest.fixture
 def own_sge(sge_cell: GridEngine, monkeypatch: pytest.MonkeyPatch) -> GridEngine:
-    for name, value in sge_cell.environment.items():
+    return found(sge_cell, monkeypatch)
+
+
+@pytest.fixture
+def mortal_sge(
+    own_sge: GridEngine, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GridEngine]:
+    with GridEngine(tmp_path_factory.mktemp("mortal")) as cell:
+        yield found(cell, monkeypatch)
+
+
+def found(cluster: C, monkeypatch: pytest.MonkeyPatch) -> C:
+    """Commands of this test speak to that one."""
+    for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
-    return sge_cell
+    return cluster

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -15,6 +16,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
+
+from tests.testbed.processes import detach
 
 #: bounds on what hangs, no promises of speed
 HANG_S, END_S = 50.0, 15.0
@@ -46,6 +49,18 @@ class Daemons:
             )  # fmt: skip
         self._running[name] = process
         self._stack.callback(self.end, name)
+
+    def start_again(self, name: str, *argv: str) -> None:
+        """One that a test has killed: it is the session's, and nobody finds it among what the test left."""
+        with open(self.place / f"{name}.out", "ab") as out:
+            process = detach(argv, stdout=out, stderr=out, env=self.environment, cwd=self.place)
+
+        def end() -> None:
+            process.signal(signal.SIGTERM)
+            if not process.wait(END_S):
+                process.signal(signal.SIGKILL)
+
+        self._stack.callback(end)
 
     def end(self, name: str) -> None:
         process = self._running.pop(name, None)

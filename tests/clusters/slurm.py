@@ -126,8 +126,9 @@ class Slurm(Cluster):
         chosen = ",".join(states) or "all"
         return self.run("squeue", "--noheader", "--array", f"--states={chosen}", "--format=%i").stdout.split()
 
-    def start_controller(self) -> None:
-        self.daemons.start("slurmctld", "slurmctld", "-D", "-f", str(self.place / "slurm.conf"))
+    def start_controller(self, again: bool = False) -> None:
+        start = self.daemons.start_again if again else self.daemons.start
+        start("slurmctld", "slurmctld", "-D", "-f", str(self.place / "slurm.conf"))
 
     def start_node(self, name: str) -> None:
         (self.place / f"spool.{name}").mkdir(exist_ok=True)

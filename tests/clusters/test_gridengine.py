@@ -17,7 +17,7 @@ from tests.clusters.gridengine import GridEngine
 from tests.clusters.schedulers import HANG_S, Submission
 from tests.clusters.test_slurm import SCRIPT
 
-pytestmark = pytest.mark.usefixtures("own_sge")
+pytestmark = [pytest.mark.usefixtures("own_sge"), pytest.mark.xdist_group("sge")]  # one cell is enough
 
 
 @pytest.fixture
@@ -76,12 +76,13 @@ def test_a_job_that_has_had_its_time_is_ended_and_the_cause_is_told(scheduler: S
     assert status.cause is Cause.TIME, status
 
 
+@pytest.mark.timeout(240)  # its commands try again for a while
 def test_while_the_master_is_away_nothing_has_ended_and_nothing_is_taken(
-    scheduler: Scheduler, own_sge: GridEngine, tmp_path: Path
+    scheduler: Scheduler, mortal_sge: GridEngine, tmp_path: Path
 ) -> None:
     job = Submission(scheduler, tmp_path, ["sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exit 4"]).submit()
     job.wait(State.RUNS)
-    own_sge.daemons.kill("sge_qmaster")
+    mortal_sge.daemons.kill("sge_qmaster")
     try:
         assert job.statuses()[0].state is State.UNKNOWN
         with pytest.raises(SchedulerAway):
@@ -89,8 +90,8 @@ def test_while_the_master_is_away_nothing_has_ended_and_nothing_is_taken(
         (tmp_path / "go").touch()
         assert job.exits()[0].code == 4
     finally:
-        own_sge.daemons.start("sge_qmaster", "sge_qmaster")
-        own_sge.daemons.wait("it does not answer", lambda: own_sge.run("qconf", "-sh").returncode == 0)
+        mortal_sge.daemons.start("sge_qmaster", "sge_qmaster")
+        mortal_sge.daemons.wait("it does not answer", lambda: mortal_sge.run("qconf", "-sh").returncode == 0)
     assert job.wait()[0].code == 4
 
 
