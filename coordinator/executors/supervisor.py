@@ -73,6 +73,8 @@ class Supervisor:
         lock = paths.open_private(self._spool.lock, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            os.ftruncate(lock, 0)
+            os.write(lock, b"%d\n" % os.getpid())  # for people
             self._listen()
             daemons.report_ready()
             self._adopt()
