@@ -195,6 +195,7 @@ VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{0,5}", fullmatch=True)
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=10_000, deadline=None)
 @given(
     st.lists(VALUES, min_size=1, max_size=4),

@@ -562,6 +562,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 HYPHENS = {"-C", "-N", "-j", "-o", "-e", "-J", "-t", "-l", "-q", "-A"}
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=10_000, deadline=None)
 @given(ANY, ANY, ANY | st.integers(), ANY)
 def test_nothing_that_people_write_becomes_another_word_or_line(

@@ -156,6 +156,7 @@ def as_qsub_reads(words: Sequence[str]) -> tuple[list[tuple[str, ...]], list[str
     return said, []
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=10_000, deadline=None)
 @given(TEXTS, st.integers(0, 2 * len(BAD) - 1), st.integers(0, math.prod(SIZES) - 1))
 def test_no_word_of_a_user_becomes_another_than_it_was(text: str, bad: int, number: int) -> None:

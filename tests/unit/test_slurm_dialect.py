@@ -37,12 +37,12 @@ def test_a_job_asks_for_what_it_needs() -> None:
 
 
 def test_what_is_not_said_is_left_to_the_site() -> None:
-    argv = SLURM.submit(intent(), "s", "o")
+    argv = SLURM.submit(intent(), "/s", "/o")
     assert not [word for word in argv if word.startswith(("--mem", "--time", "--partition", "--account", "--gres"))]
 
 
 def test_an_array_has_numbers_from_one_and_an_output_for_each() -> None:
-    argv = SLURM.submit(intent(count=40), "s", "/a%b/output")
+    argv = SLURM.submit(intent(count=40), "/s", "/a%b/output")
     assert "--array=1-40" in argv
     assert "--output=/a%%b/output.%a" in argv
     assert SLURM.element("7", 3, 40) == "7_3"
@@ -200,12 +200,12 @@ def test_the_site_says_how_large_an_array_may_be() -> None:
 )  # fmt: skip
 def test_a_user_cannot_change_how_jobs_are_named_numbered_and_found(word: str) -> None:
     with pytest.raises(BadNeeds, match="not a user's to give"):
-        SLURM.submit(intent(needs=Needs(options={"slurm": (word,)})), "s", "o")
+        SLURM.submit(intent(needs=Needs(options={"slurm": (word,)})), "/s", "/o")
 
 
 def test_what_else_users_say_reaches_sbatch_as_it_is() -> None:
     words = ("--constraint=a&b", "-C", "a|b", "--exclude=n[1-3]", "--mail-user=a@b", "--acctg-freq=1", "--comment=x y")
-    assert list(words) == SLURM.submit(intent(needs=Needs(options={"slurm": words})), "s", "o")[-8:-1]
+    assert list(words) == SLURM.submit(intent(needs=Needs(options={"slurm": words})), "/s", "/o")[-8:-1]
 
 
 ANY = st.text(max_size=60)
@@ -213,6 +213,7 @@ NUMBERS = st.integers(-5, 10**20)
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=10_000, deadline=None)
 @given(
     ANY, st.dictionaries(st.sampled_from(["queue", "partition", "account", "memory", "time", "cores"]), ANY | NUMBERS),
