@@ -77,7 +77,8 @@ demo: $(VENV)/.installed
 
 # At its end ours beside Pool, joblib and dask, each run checked for every ID accepted once; no time makes it fail.
 test: $(VENV)/.dev system lint types layers
-	@$(PY) -m pytest -q -n $(WAITERS) --dist loadgroup tests
+	@$(PY) -m pytest -q -n $(WAITERS) --ignore=tests/clusters tests
+	@$(PY) -m pytest -q tests/clusters
 	@$(INSIDE_BENCH) $(PY) -m benchmarks --quick --no_plot
 
 test-hosts: $(VENV)/.dev system
