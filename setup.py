@@ -34,6 +34,7 @@ setup(
         "paramiko>=3.4",
         "psutil>=5.9",
         "rich>=13.7",
+        "sqlalchemy>=2.0",
     ],
     zip_safe=False,
     classifiers=[

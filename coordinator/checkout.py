@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 #: The third-party packages of setup.py, by the names under which they are imported.
-NEEDED = ("click", "cryptography", "httptools", "paramiko", "psutil", "rich")
+NEEDED = ("click", "cryptography", "httptools", "paramiko", "psutil", "rich", "sqlalchemy")
 
 
 def ensure_dependencies(root: Path) -> None:

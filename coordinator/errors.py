@@ -88,6 +88,18 @@ class BadNeeds(BadInput):
     code = 109
 
 
+class BadFilter(BadInput):
+    """A filter of jobs cannot be read."""
+
+    code = 110
+
+
+class BadTemplate(BadInput):
+    """A job's script cannot be made from its template."""
+
+    code = 111
+
+
 # --- what the user's own functions did ----------------------------------------------------------------
 
 

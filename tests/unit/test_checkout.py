@@ -52,7 +52,7 @@ def test_else_one_sentence_says_what_to_type(tmp_path):
     assert found.returncode == 1
     assert found.stdout == ""
     assert found.stderr.count("\n") == 1
-    assert "click, cryptography, httptools, paramiko, psutil, rich" in found.stderr
+    assert "click, cryptography, httptools, paramiko, psutil, rich, sqlalchemy" in found.stderr
     assert f"type `make -C {tmp_path} venv` once, then try again." in found.stderr
 
 

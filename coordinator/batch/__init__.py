@@ -1,0 +1,1 @@
+"""Batches of scripts on this machine or under a scheduler: the calls that people type."""
