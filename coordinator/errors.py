@@ -100,6 +100,18 @@ class BadTemplate(BadInput):
     code = 111
 
 
+class DuplicateJob(BadInput):
+    """There is a job of that number in that batch already."""
+
+    code = 112
+
+
+class BadDependency(BadInput):
+    """A job cannot depend on that."""
+
+    code = 113
+
+
 # --- what the user's own functions did ----------------------------------------------------------------
 
 
@@ -302,6 +314,31 @@ class UnknownProcessor(StateError):
     """The processor is not registered with this run."""
 
     code = 606
+
+
+class StaleChange(StateError):
+    """Somebody else has changed the same field of the job meanwhile."""
+
+    code = 608
+
+
+class StoreBusy(StateError):
+    """Others write to the store of jobs all the time."""
+
+    code = 610
+    transient = True
+
+
+class StoreUnwritable(StateError):
+    """The store of jobs cannot be written."""
+
+    code = 611
+
+
+class StoreDamaged(StateError):
+    """The store of jobs is damaged."""
+
+    code = 612
 
 
 class Overloaded(StateError):

@@ -53,7 +53,8 @@ class Used:
 
 @dataclass(frozen=True)
 class Status:
-    """``code``, ``signal``: how it ended, None where that is not told; ``words``: the scheduler's own."""
+    """``code``, ``signal``: how it ended, None where that is not told; ``words``: the scheduler's own; ``forgotten``:
+    it is UNKNOWN although the scheduler answers, which says that it has no such job."""
 
     state: State
     code: int | None = None
@@ -62,6 +63,7 @@ class Status:
     words: str = ""
     host: str = ""
     used: Used = Used()
+    forgotten: bool = False
 
 
 @dataclass(frozen=True)

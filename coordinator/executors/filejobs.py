@@ -58,7 +58,7 @@ class FileJobs:
             unknown = Status(State.UNKNOWN, words=error.message)
             return {(native, index): unknown for native, (_, indices) in asked.items() for index in indices}
         waits = Status(State.WAITS, words=f"somebody has to run {self._script}")
-        unknown = Status(State.UNKNOWN, words=f"there is no line of it in {self._script}")
+        unknown = Status(State.UNKNOWN, words=f"there is no line of it in {self._script}", forgotten=True)
         return {
             (native, index): waits if (native, index) in there else unknown
             for native, (_, indices) in asked.items()

@@ -30,13 +30,15 @@ from coordinator.errors import BadInput
 
 #: exit statuses of the script itself, where no job could be begun (sysexits.h: EX_OSFILE, EX_CANTCREAT)
 NO_LINE, NO_CLAIM = 72, 73
+#: what the script calls a job to which nobody gave an id
+NO_ID = "none"
 
 SCRIPT = """\
 #!/bin/sh
 # One of the jobs of the table beside this file, by its number. Written by coordinator; nothing in it is a directive.
 umask 077
 here=@HERE@
-native=${@ID@:-none}
+native=${@ID@:-@NO_ID@}
 index=
 for found in @INDICES@; do index=${index:-$found}; done
 case $index in '' | 0 | *[!0-9]*) index=1 ;; esac
@@ -157,7 +159,7 @@ def script(here: str, id_variable: str, index_variables: Sequence[str]) -> str:
     numbers = " ".join(f'"${{{name}:-}}"' for name in index_variables)
     values = {
         "HERE": shlex.quote(here), "ID": id_variable, "INDICES": numbers,
-        "NO_LINE": str(NO_LINE), "NO_CLAIM": str(NO_CLAIM),
+        "NO_LINE": str(NO_LINE), "NO_CLAIM": str(NO_CLAIM), "NO_ID": NO_ID,
     }  # fmt: skip
     return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], SCRIPT)
 

@@ -84,7 +84,7 @@ class LocalJobs:
             known = told is not None and told.mark == mark
             over = self._spool.over(number) if known else {}
             for index in indices:
-                status = Status(State.UNKNOWN, words=f"{self._spool.place} knows nothing of it")
+                status = Status(State.UNKNOWN, words=f"{self._spool.place} knows nothing of it", forgotten=True)
                 if known and index not in over:
                     runs = self._spool.runs(number, index)
                     # It may have ended between the two looks.

@@ -56,3 +56,10 @@ def job_executor(name: str) -> JobExecutor:
 
         return FileJobs()
     return Scheduler(dialect_of(name), getpass.getuser())
+
+
+def element_of(name: str, native: str, index: int, count: int) -> str:
+    """What the executor of that name calls an element of a job there, as people would type it."""
+    if name in (LOCAL, FILE) or name not in names():
+        return native if count == 1 else f"{native}.{index}"
+    return dialect_of(name).element(native, index, count)

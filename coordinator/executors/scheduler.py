@@ -146,17 +146,20 @@ class Scheduler:
             _take(self._rows(self.dialect.queue(self._user), self.dialect.queued), wanted, found)
         except SchedulerError as error:
             return {place: Status(State.UNKNOWN, words=error.message) for place in _places(wanted)}
-        reason = f"{self.dialect.name} does not know it, or not any more"
+        reason, forgotten = f"{self.dialect.name} does not know it, or not any more", True
         left = [native for native, (_, numbers) in wanted.items() if any((native, n) not in found for n in numbers)]
         for at in range(0, len(left), MANY):
             for command in self.dialect.history(left[at : at + MANY]):
                 remembered: dict[Place, Status] = {}
                 try:
                     _take(self._rows(command, self.dialect.remembered), wanted, remembered)
+                except SubmitRefused as error:  # it keeps no history, which will not be otherwise later
+                    reason = f"{self.dialect.name} does not list it, and its history says: {error.message}"
                 except SchedulerError as error:
                     reason = f"{self.dialect.name} does not list it, and its history says: {error.message}"
+                    forgotten = False
                 found = {**remembered, **found}
-        unknown = Status(State.UNKNOWN, words=reason)
+        unknown = Status(State.UNKNOWN, words=reason, forgotten=forgotten)
         return {place: found.get(place, unknown) for place in _places(wanted)}
 
     def details(self, native: str, index: int = 1, count: int = 1) -> str:

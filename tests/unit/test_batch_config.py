@@ -291,6 +291,6 @@ def test_a_file_that_cannot_be_read_is_named(somewhere, tmp_path, monkeypatch):
 
 def test_importing_it_reads_no_file(somewhere):
     written(somewhere / FILE, "this is no TOML")
-    program = "import coordinator.batch.config as here; here.config.QFile = 'x.db'"
+    program = "from coordinator import batch; batch.config.QFile = 'x.db'"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=50)

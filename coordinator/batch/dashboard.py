@@ -1,0 +1,112 @@
+"""The dashboard of get_queue: a table on a terminal, plain lines elsewhere. Values in, text out; nothing is looked up.
+
+Indices are folded (``0-99``), and a job that runs has an asterisk for each of its attempts that do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from coordinator.jobs.states import COLLECTED, COMPLETE, ORDER
+
+if TYPE_CHECKING:
+    from coordinator.batch.monitoring import Overview
+
+#: characters of indices in a line; what is longer is cut, and the count says how many there are
+LONGEST = 2_000
+#: reasons of missing jobs that are shown of a batch, the most frequent first
+REASONS = 3
+
+
+def show(found: Overview) -> None:
+    """Print it, as the place where it goes is."""
+    if sys.stdout.isatty() or "ipykernel" in sys.modules:
+        _show_table(found)
+        return
+    for line in lines(found):
+        print(line)
+
+
+def lines(found: Overview) -> Iterator[str]:
+    """Plain text."""
+    for batch, states in found.queue.items():
+        yield ""
+        yield f"{batch}: {found.titles.get(batch, '')}"
+        for state in in_order(states):
+            indices = states[state]
+            yield f"  {state:10}{len(indices):>7,}: {folded(batch, indices, found.stars)}"
+        if batch in found.stuck:
+            yield f"  does not go on: {found.stuck[batch]}"
+    yield ""
+    yield from totals(found)
+
+
+def totals(found: Overview) -> Iterator[str]:
+    """What stands under the dashboard."""
+    if not found.queue:
+        yield "no jobs"
+    if found.missing:
+        yield "missing jobs:"
+    for batch, reasons in found.reasons.items():
+        for words, indices in reasons[:REASONS]:
+            yield f"  {batch}: {folded(batch, indices, {})} ({words})"
+        if len(reasons) > REASONS:
+            rest = sum(len(indices) for _, indices in reasons[REASONS:])
+            yield f"  {batch}: {rest:,} more for {len(reasons) - REASONS:,} other reasons"
+    for words in found.words:
+        yield f"not known now: {words}"
+    states = [(state, len(jobs)) for kinds in found.queue.values() for state, jobs in kinds.items()]
+    here = found.queue.keys()
+    running = sum(1 for batch, _ in found.stars if batch in here)
+    complete = sum(count for state, count in states if state in (COMPLETE, COLLECTED))
+    yield f"total jobs on {found.executor} queue: {found.busy:,}"
+    yield f"running/complete/total: {running:,}/{complete:,}/{sum(count for _, count in states):,}"
+
+
+def in_order(states: Iterable[str]) -> list[str]:
+    """As they follow each other in a job's life; a user's own states at the end."""
+    return sorted(states, key=lambda state: (ORDER.index(state) if state in ORDER else len(ORDER), state))
+
+
+def folded(batch: int, indices: Iterable[int], stars: Mapping[tuple[int, int], int]) -> str:
+    """``0-2, 4*, 5**``."""
+    parts = []
+    marked = [(index, stars.get((batch, index), 0)) for index in indices]
+    for (_, count), run in groupby(enumerate(marked), key=lambda each: (each[1][0] - each[0], each[1][1])):
+        some = [index for _, (index, _) in run]
+        star = "*" * count
+        if len(some) < 3 or count:
+            parts += [f"{index}{star}" for index in some]
+        else:
+            parts.append(f"{some[0]}-{some[-1]}")
+    text = ", ".join(parts)
+    return text if len(text) <= LONGEST else text[:LONGEST].rpartition(",")[0] + ", ..."
+
+
+def _show_table(found: Overview) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for batch, states in found.queue.items():
+        table = Table(title=Text(f"{batch}: {found.titles.get(batch, '')}"), title_justify="left")
+        table.add_column("state")
+        table.add_column("jobs", justify="right")
+        table.add_column("which (* runs)", overflow="fold")
+        for state in in_order(states):
+            indices = states[state]
+            which = Text(folded(batch, indices, found.stars))
+            table.add_row(Text(state, style=_STYLES.get(state, "")), f"{len(indices):,}", which)
+        console.print(table)
+        if batch in found.stuck:
+            console.print(Text(f"does not go on: {found.stuck[batch]}", style="yellow"))
+    for line in totals(found):
+        console.print(Text(line))
+
+
+_STYLES = {"complete": "green", "collected": "green", "run": "cyan", "spawn": "cyan", "failed": "red", "lost": "red",
+           "cancelled": "yellow"}  # fmt: skip

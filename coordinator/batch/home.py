@@ -1,0 +1,82 @@
+"""Where the batches of this directory are kept: the store, the inbox of reports and the submissions beside it.
+
+Every call of a batch begins here. Outside a job the places are those of :mod:`coordinator.batch.config`; within one
+they are those that its submission wrote into its environment: a job finds its own store in whatever directory it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from coordinator.batch.config import config
+from coordinator.errors import StateError
+from coordinator.jobs.inbox import Inbox
+from coordinator.jobs.reports import Place
+from coordinator.jobs.store import LIMIT_S, Store
+
+#: of a job's environment: where its store is, where its files are, who gave it to whom, and which attempt it is
+STORE, PLACE, EXECUTOR, JOB = (
+    "COORDINATOR_QFILE", "COORDINATOR_JOBDIR", "COORDINATOR_EXECUTOR", "COORDINATOR_JOB",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Home:
+    """``place``: JobDir; ``where``: the store's path or URL; ``tries``: how patiently it is waited for."""
+
+    where: str
+    place: Path
+    tries: int = 20
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.where, LIMIT_S * self.tries / 20)
+
+    @property
+    def inbox(self) -> Inbox:
+        return Inbox(self.place / "inbox")
+
+    @property
+    def submissions(self) -> Path:
+        return self.place / "submissions"
+
+
+def home() -> Home:
+    """Of the job that calls, or of this directory."""
+    if os.environ.get(STORE) and os.environ.get(JOB):
+        return _home(os.environ[STORE], os.environ.get(PLACE, "."), config.WriteTries)
+    where = config.QFile if "://" in config.QFile else str(config.path("QFile"))
+    return _home(where, str(config.path("JobDir")), config.WriteTries)
+
+
+def this_job() -> Place | None:
+    """(BatchID, JobIndex, attempt, copy) of the job that calls; None outside one."""
+    told = os.environ.get(JOB)
+    if not told:
+        return None
+    parts = told.split(".")
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+        raise StateError(f"{JOB} is {told!r}: this was not started by coordinator as it should have been")
+    batch, index, number, copy = map(int, parts)
+    return batch, index, number, copy
+
+
+def variables(home: Home, executor: str, place: Place) -> Mapping[str, str]:
+    """What a job's environment has, so that its calls find it."""
+    return {
+        STORE: home.where, PLACE: str(home.place), EXECUTOR: executor, JOB: ".".join(map(str, place)),
+    }  # fmt: skip
+
+
+_homes: dict[tuple[str, str, int], Home] = {}
+
+
+def _home(where: str, place: str, tries: int) -> Home:
+    key = (where, os.path.abspath(place), tries)
+    if key not in _homes:
+        _homes[key] = Home(where, Path(key[1]), tries)
+    return _homes[key]

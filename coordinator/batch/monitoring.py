@@ -1,0 +1,156 @@
+"""get_queue: the state of all jobs, as a dashboard or as a value, and what is missing.
+
+It looks first (:mod:`coordinator.jobs.reconcile`), so that what it shows is what is there. How it is laid out for
+people is in :mod:`.dashboard`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, Connection, and_, func, select
+
+from coordinator.batch import dashboard, joblogs
+from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
+from coordinator.batch.home import home
+from coordinator.batch.selection import of_filter
+from coordinator.batch.submission import waiting
+from coordinator.jobs import changes, schema
+from coordinator.jobs.reconcile import reconcile
+from coordinator.jobs.states import ACTIVE, BAD, COLLECTED, COMPLETE, FAILED, INIT, LOST, SPAWN, Stage
+
+#: {BatchID: {state: JobIndices}}
+Queue = dict[int, dict[str, list[int]]]
+
+
+@dataclass
+class Overview:
+    """``stars``: {job: how many of its attempts run}; ``reasons``: {batch: why, of which missing jobs}; ``stuck``:
+    {batch: why it does not go on}; ``words``: what could not be looked at; ``busy``: jobs under way by this executor, in
+    all batches."""
+
+    queue: Queue = field(default_factory=dict)
+    titles: dict[int, str] = field(default_factory=dict)
+    stars: dict[tuple[int, int], int] = field(default_factory=dict)
+    missing: dict[int, list[int]] = field(default_factory=dict)
+    reasons: dict[int, list[tuple[str, list[int]]]] = field(default_factory=dict)
+    stuck: dict[int, str] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+    executor: str = ""
+    busy: int = 0
+
+
+def get_queue(
+    Verbose: bool = True,
+    ResetMissing: bool = False,
+    ReportMissing: bool = False,
+    Display: Container[str] | None = None,
+    Filter: str = "",
+    Executor: JobExecutor | str | None = None,
+) -> Queue | None:
+    """Show the state of all jobs. ``Verbose=False``: return {BatchID: {state: JobIndices}} instead, which other calls
+    take as B. ``Display``: only these states; ``Filter``: only these jobs, by conditions on BatchID, JobIndex, name,
+    batch_type, state and priority. ``ReportMissing``: print the last stderr of missing jobs; ``ResetMissing``: set them
+    back to init. Raises BadFilter, which shows where.
+    """
+    chosen = of_filter(Filter)
+    at = home()
+    found = overview(chosen, executor(Executor))
+    if Display is not None:
+        found.queue = {
+            batch: kept for batch, states in found.queue.items()
+            if (kept := {state: jobs for state, jobs in states.items() if state in Display})
+        }  # fmt: skip
+    if Verbose:
+        dashboard.show(found)
+    if ReportMissing:
+        for batch, indices in found.missing.items():
+            joblogs.print_log(batch, indices, "stderr")
+    if ResetMissing and found.missing:
+        jobs = [(batch, index) for batch, indices in found.missing.items() for index in indices]
+        with at.store.writing() as connection:
+            reset = sum(_reset(connection, jobs[start : start + 500]) for start in range(0, len(jobs), 500))
+        if Verbose:
+            print(f"{reset:,} missing job{'s were' if reset != 1 else ' was'} set back to init")
+        else:
+            found.queue = overview(chosen, executor(Executor)).queue
+    return None if Verbose else found.queue
+
+
+def get_sql_queue(Filter: str = "") -> list[dict[str, object]]:
+    """A dictionary for each job that fits: BatchID, JobIndex, state, priority, name, batch_type."""
+    jobs, batches = schema.job, schema.batch
+    columns = (jobs.c.batch_id, jobs.c.job_index, jobs.c.state, jobs.c.priority, batches.c.name, batches.c.batch_type)
+    names = ("BatchID", "JobIndex", "state", "priority", "name", "batch_type")
+    query = select(*columns).join(batches, batches.c.batch_id == jobs.c.batch_id).where(of_filter(Filter))
+    with home().store.reading() as connection:
+        rows = connection.execute(query.order_by(jobs.c.batch_id, jobs.c.job_index))
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
+    """After a look at what is there."""
+    at = home()
+    look = reconcile(at.store, at.inbox, jobs_named)
+    found = Overview(executor=name_of(by), words=[*look.words, *look.damaged])
+    jobs, attempts = schema.job, schema.attempt
+    with at.store.reading() as connection:
+        table: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        order = (jobs.c.batch_id, jobs.c.job_index)
+        waits = False
+        for batch, index, state in connection.execute(select(*order, jobs.c.state).where(chosen).order_by(*order)):
+            table[batch][state].append(index)
+            waits = waits or state == INIT
+        found.queue = {batch: dict(states) for batch, states in table.items()}
+        titles = select(schema.batch.c.batch_id, schema.batch.c.name)
+        found.titles = {batch: name for batch, name in connection.execute(titles) if batch in table}
+        runs = attempts.c.stage == Stage.BEGUN.value
+        counted = select(attempts.c.batch_id, attempts.c.job_index, func.count()).where(runs)
+        for batch, index, count in connection.execute(counted.group_by(attempts.c.batch_id, attempts.c.job_index)):
+            found.stars[batch, index] = count
+        for batch, index in _missing(connection, chosen):
+            found.missing.setdefault(batch, []).append(index)
+        for batch, indices in found.missing.items():
+            found.reasons[batch] = _reasons(connection, batch, indices)
+        mine = and_(schema.submission.c.executor == found.executor, attempts.c.mark == schema.submission.c.mark)
+        under_way = select(func.count()).select_from(attempts).join(schema.submission, mine)
+        found.busy = connection.scalar(under_way.where(attempts.c.stage != Stage.OVER.value)) or 0
+        if waits and any(states.keys() & BAD for states in found.queue.values()):
+            found.stuck = {batch: why for batch, why in waiting(connection).stuck.items() if batch in found.queue}
+    return found
+
+
+def _missing(connection: Connection, chosen: ColumnElement[bool]) -> Iterable[tuple[int, int]]:
+    """Jobs that somebody has to look at: see :func:`coordinator.jobs.states.missing`."""
+    jobs, attempts = schema.job, schema.attempt
+    columns = (jobs.c.batch_id, jobs.c.job_index)
+    failed = {
+        tuple(row) for row in connection.execute(select(*columns).where(chosen, jobs.c.state.in_((FAILED, LOST))))
+    }
+    mine = and_(attempts.c.batch_id == jobs.c.batch_id, attempts.c.job_index == jobs.c.job_index,
+                attempts.c.number == jobs.c.attempt)  # fmt: skip
+    gone = (attempts.c.stage == Stage.OVER.value) | attempts.c.forgotten.is_(True)
+    silent = and_(attempts.c.said == "", gone)
+    alone = and_(jobs.c.state != SPAWN, attempts.c.spawn == 0, silent)
+    copies = and_(jobs.c.state == SPAWN, silent)
+    query = select(*columns).join(attempts, mine).where(chosen, jobs.c.state.in_(ACTIVE), alone | copies)
+    return sorted(failed | {tuple(row) for row in connection.execute(query)})
+
+
+def _reasons(connection: Connection, batch: int, indices: Iterable[int]) -> list[tuple[str, list[int]]]:
+    """The most frequent first."""
+    jobs, wanted = schema.job, set(indices)
+    by_words: dict[str, list[int]] = defaultdict(list)
+    for index, state, words in connection.execute(
+        select(jobs.c.job_index, jobs.c.state, jobs.c.words).where(jobs.c.batch_id == batch)
+    ):
+        if index in wanted:
+            by_words[words or (f"{state}, and its last attempt is over" if state in ACTIVE else state)].append(index)
+    return sorted(by_words.items(), key=lambda each: -len(each[1]))
+
+
+def _reset(connection: Connection, jobs: list[tuple[int, int]]) -> int:
+    undone = schema.job.c.state.not_in((COMPLETE, COLLECTED))
+    return changes.change_many(connection, and_(schema.pair(schema.job).in_(jobs), undone), {"state": INIT})

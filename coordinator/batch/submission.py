@@ -1,0 +1,390 @@
+"""Submitting, deleting and removing jobs: submit_jobs and its kin, qdel_*, remove_*, clean_*.
+
+Which jobs may go is decided in :mod:`coordinator.jobs.due`; one pass at a time submits them. On this machine a job
+submits nothing: the process that the user looks at does, or :func:`periodic_submitter`.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
+
+from coordinator.batch.config import config
+from coordinator.batch.elements import Elements
+from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
+from coordinator.batch.home import EXECUTOR, Home, home, this_job
+from coordinator.batch.selection import Batches, attempts_of_batches, ids, of_batches, of_filter
+from coordinator.errors import BadInput, NoSuchJob, NotCancelled
+from coordinator.jobs import changes, schema
+from coordinator.jobs.cancelling import cancel
+from coordinator.jobs.due import Plan, Seen, plan
+from coordinator.jobs.reconcile import Look, reconcile
+from coordinator.jobs.records import Job, JobId, attempts_where, job_of, jobs_where
+from coordinator.jobs.states import ACTIVE, INIT, Stage
+from coordinator.jobs.submitting import Pass, Submitter, Trial
+
+#: seconds between two passes of :func:`periodic_submitter`
+PERIOD_S = 600.0
+
+
+def submit_jobs(
+    Executor: JobExecutor | str | None = None,
+    MaxJobs: int | None = None,
+    MinPrior: float = 0,
+    ForceSubmit: bool = False,
+    Filter: str = "",
+) -> int:
+    """Submit all jobs that may go now, by priority groups; how many.
+
+    ``MaxJobs``: at most so many are under way then (by default what JobDir/maxjobs says, else any number);
+    ``MinPrior``: only jobs of at least this priority; ``Filter``: only these, see get_queue. ``ForceSubmit`` is taken
+    for old scripts: a pass that died leaves nothing here that had to be forced.
+    """
+    if _ignored():
+        return 0
+    chosen = of_filter(Filter)
+    most = _most(home()) if MaxJobs is None else MaxJobs
+    return _submit(executor(Executor), lambda job: job.priority >= MinPrior, chosen, most)
+
+
+def submit_one_batch(
+    BatchID: Batches, Executor: JobExecutor | str | None = None, SubCount: int = 0, MaxJobs: float = 1e6
+) -> int:
+    """The jobs of one batch (or of several) that may go now by its own groups; ``SubCount`` and how many they were."""
+    if _ignored():
+        return SubCount
+    batches = set(ids(BatchID, "BatchID"))
+    return SubCount + _submit(
+        executor(Executor), lambda job: job.batch in batches, of_batches(BatchID), MaxJobs, batches
+    )
+
+
+def submit_one_job(
+    BatchID: int,
+    JobIndex: int | Iterable[int],
+    Executor: JobExecutor | str | None = None,
+    Spawn: bool = False,
+    SpawnCount: int | None = None,
+) -> int:
+    """A job, whatever group it is in, if its state is init; how many were submitted. ``Spawn``: the copies that it
+    waits for, at most ``SpawnCount``."""
+    if _ignored():
+        return 0
+    at, chosen = home(), executor(Executor)
+    look(at)
+    indices = ids(JobIndex, "JobIndex")
+    with at.store.reading() as connection:
+        jobs = [job_of(connection, BatchID, index) for index in indices]
+        copies = _copies(connection, of_batches(BatchID, indices))
+    trials = copies[:SpawnCount] if Spawn else [_trial(job) for job in jobs if job.state == INIT]
+    for job in jobs:
+        if not Spawn and job.state != INIT:
+            print(f"job {job.index} of batch {job.batch} is {job.state}: set_job_field({job.batch}, {job.index}) first")
+    return _told(_pass(at, chosen, lambda: trials), chosen)
+
+
+def periodic_submitter(
+    period: float = PERIOD_S, n: float = math.inf, Executor: JobExecutor | str | None = None, **choice: Any
+) -> int:
+    """submit_jobs again and again, every ``period`` seconds, at most ``n`` times, until no job is left that could go
+    on; how many were submitted. Further arguments are those of submit_jobs. Ctrl-C ends it, and no job."""
+    count, passes, pause = 0, 0, threading.Event()
+    while passes < n:
+        count += submit_jobs(Executor, **choice)
+        passes += 1
+        if not _left(home(), of_filter(choice.get("Filter", ""))) or passes >= n:
+            break
+        pause.wait(period)
+    return count
+
+
+def qdel_job(
+    BatchID: int | None = None,
+    JobIndex: int | Iterable[int] | None = None,
+    JobInfo: dict[str, Any] | None = None,
+    Executor: JobExecutor | str | None = None,
+) -> int:
+    """End the attempts that are under way at some jobs, with all that they started; how many.
+
+    Raises NotCancelled where a scheduler did not do it, with its reason.
+    """
+    if JobInfo is not None:
+        BatchID, JobIndex = JobInfo["BatchID"], JobInfo["JobIndex"]
+    if BatchID is None or JobIndex is None:
+        raise BadInput("say which job is to be ended, with BatchID and JobIndex or with its JobInfo")
+    executor(Executor)
+    return _cancel(attempts_of_batches(BatchID, JobIndex))
+
+
+def qdel_batch(BatchID: Batches, Executor: JobExecutor | str | None = None) -> int:
+    """The same for all jobs of batches."""
+    executor(Executor)
+    return _cancel(attempts_of_batches(BatchID))
+
+
+def remove_batch(BatchID: Batches) -> int:
+    """Take batches out of the store; what is under way is ended. How many jobs. Logs and data files stay."""
+    return _remove(of_batches(BatchID), attempts_of_batches(BatchID))
+
+
+def remove_batch_by_state(state: str | Iterable[str]) -> int:
+    """Take all batches out of the store of which every job is in that state (or in one of these)."""
+    states = [state] if isinstance(state, str) else list(state)
+    table = schema.job
+    with home().store.reading() as connection:
+        others = select(table.c.batch_id).where(table.c.state.not_in(states))
+        batches = connection.scalars(select(table.c.batch_id).where(table.c.batch_id.not_in(others)).distinct()).all()
+    return remove_batch(batches) if batches else 0
+
+
+def clean_temp_files(dir_str: str | None = None, batch_list: Batches | None = None) -> int:
+    """Remove what fits the pattern (config.TempFiles) in the directories of batches, of all by default; how many."""
+    pattern = config.TempFiles if dir_str is None else dir_str
+    count = 0
+    for place in _directories(home(), batch_list):
+        for path in glob.glob(os.path.join(glob.escape(str(place)), "**", pattern), recursive=True):
+            count += _delete(path)
+    return count
+
+
+def clean_temp_folders(batch_list: Batches | None = None) -> int:
+    """Remove the directories of batches (logs, scripts, data): of those named, else of all that are in the store no
+    more; how many."""
+    at = home()
+    with at.store.reading() as connection:
+        known = set(connection.scalars(select(schema.batch.c.batch_id)))
+    named = batch_list is not None
+    return sum(_delete(str(p)) for p in _directories(at, batch_list) if named or int(p.name) not in known)
+
+
+def end_attempts(chosen: ColumnElement[bool], spared: Callable[[Job], bool] | None) -> None:
+    """End what is under way at jobs whose state is set back. What cannot be ended is said; its reports are refused."""
+    at, table = home(), schema.attempt
+    with at.store.reading() as connection:
+        busy = select(table.c.batch_id, table.c.job_index).where(table.c.stage != Stage.OVER.value)
+        jobs = [job.id for job in jobs_where(connection, and_(chosen, schema.pair(schema.job).in_(busy)))
+                if spared is None or not spared(job)]  # fmt: skip
+    if jobs:
+        _, words = cancel(at.store, jobs_named, schema.pair(table).in_(jobs))
+        for reason in words:
+            print(f"an attempt that was under way could not be ended: {reason}")
+
+
+def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = None) -> list[Any]:
+    """(command, script, lines of the table) of each submission that submit_jobs would make now. Nothing is changed."""
+    at, by = home(), executor(Executor)
+    with at.store.reading() as connection:
+        trials = [_trial(job) for job in _ready(connection, chosen, lambda job: True, math.inf, None)]
+        submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), _elements(at, by, connection))
+    return submitter.command(trials)
+
+
+def look(at: Home) -> Look:
+    """See what is there, and say what cannot be seen."""
+    found = reconcile(at.store, at.inbox, jobs_named)
+    for words in (*found.words, *found.damaged):
+        print(words)
+    return found
+
+
+def waiting(connection: Connection) -> Plan:
+    """What may go now, and what the others wait for."""
+    return _plan(connection, None)
+
+
+# --- inside ---------------------------------------------------------------------------------------------
+
+
+def _ignored() -> bool:
+    """Jobs of this machine submit nothing."""
+    if this_job() is None or os.environ.get(EXECUTOR) != "local":
+        return False
+    print("a job of this machine submits nothing: submit_jobs or periodic_submitter in the main process does")
+    return True
+
+
+def _submit(
+    by: JobExecutor,
+    wanted: Callable[[Seen], bool],
+    chosen: ColumnElement[bool],
+    most: float,
+    batches: set[int] | None = None,
+) -> int:
+    at = home()
+    look(at)
+    stuck: dict[int, str] = {}
+
+    def trials() -> list[Trial]:
+        with at.store.reading() as connection:
+            found = _copies(connection, chosen)
+            jobs = _ready(connection, chosen, wanted, most, batches, stuck)
+        return [*found, *map(_trial, jobs)]
+
+    count = _told(_pass(at, by, trials), by)
+    for batch, reason in stuck.items():
+        print(f"batch {batch}: {reason}")
+    return count
+
+
+def _pass(at: Home, by: JobExecutor, trials: Callable[[], Sequence[Trial]]) -> Pass:
+    """Whoever comes while another pass is made waits for it, and finds what it left."""
+    result = Pass()
+    with at.store.reading() as connection:
+        make = _elements(at, by, connection)
+    submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), make)
+    with submitter.one_at_a_time():
+        submitter.settle(result)
+        submitter.submit(trials(), result)
+    return result
+
+
+def _elements(at: Home, by: JobExecutor, connection: Connection) -> Elements:
+    table = schema.batch
+    directories = {
+        row.batch_id: row.directory for row in connection.execute(select(table.c.batch_id, table.c.directory))
+    }
+    return Elements(at, name_of(by), directories)
+
+
+def _told(result: Pass, by: JobExecutor) -> int:
+    for (batch, index), words in result.refused[:10]:
+        print(f"job {index} of batch {batch} failed: {words}")
+    if len(result.refused) > 10:
+        print(f"... and {len(result.refused) - 10:,} more failed; get_queue shows them")
+    for words in result.words:
+        print(f"not submitted yet: {words}; the next pass tries again")
+    return len(result.submitted)
+
+
+def _trial(job: Job) -> Trial:
+    return Trial(job, job.attempt + 1)
+
+
+def _copies(connection: Connection, chosen: ColumnElement[bool]) -> list[Trial]:
+    """Copies that jobs made of themselves and nobody has submitted yet."""
+    table = schema.attempt
+    waits = and_(table.c.mark == "", table.c.stage == Stage.WRITTEN.value, table.c.spawn != 0)
+    rows = attempts_where(connection, waits)
+    if not rows:
+        return []
+    jobs = {
+        job.id: job for job in jobs_where(connection, and_(chosen, schema.pair(schema.job).in_([r.id for r in rows])))
+    }
+    return [Trial(jobs[row.id], row.number, row.spawn) for row in rows if row.id in jobs]
+
+
+def _plan(connection: Connection, batches: set[int] | None) -> Plan:
+    jobs, table = schema.job, schema.attempt
+    going = and_(table.c.cancelled.is_(True), table.c.stage != Stage.OVER.value, table.c.forgotten.is_(False))
+    ending = {tuple(row) for row in connection.execute(select(table.c.batch_id, table.c.job_index).where(going))}
+    columns = (jobs.c.batch_id, jobs.c.job_index, jobs.c.state, jobs.c.priority, jobs.c.not_before, jobs.c.after)
+    query = select(*columns)
+    if batches is not None:
+        query = query.where(jobs.c.batch_id.in_(batches))
+    seen = [
+        Seen(b, j, state, priority, not_before, None if after is None else _after(json.loads(after)), (b, j) in ending)
+        for b, j, state, priority, not_before, after in connection.execute(query)
+    ]
+    choices = select(schema.batch.c.batch_id, schema.batch.c.on_failure)
+    goes_on = {batch: choice == "continue" for batch, choice in connection.execute(choices)}
+    return plan(seen, goes_on, time.time())
+
+
+def _after(told: dict[str, list[list[int]]]) -> dict[str, list[JobId]]:
+    return {when: [(b, j) for b, j in ids] for when, ids in told.items()}
+
+
+def _ready(
+    connection: Connection,
+    chosen: ColumnElement[bool],
+    wanted: Callable[[Seen], bool],
+    most: float,
+    batches: set[int] | None,
+    stuck: dict[int, str] | None = None,
+) -> list[Job]:
+    """In the order in which they are submitted."""
+    found = _plan(connection, batches)
+    if stuck is not None:
+        stuck.update(found.stuck)
+    order = {id: at for at, id in enumerate(found.ready)}
+    if not order:
+        return []
+    jobs = schema.job
+    some = jobs_where(connection, and_(chosen, jobs.c.state == INIT))
+    ready = sorted((job for job in some if job.id in order and wanted(_seen(job))), key=lambda job: order[job.id])
+    if most < math.inf:
+        busy = connection.execute(select(jobs.c.batch_id).where(jobs.c.state.in_(ACTIVE))).all()
+        ready = ready[: max(0, int(most) - len(busy))]
+    return ready
+
+
+def _seen(job: Job) -> Seen:
+    return Seen(job.batch, job.index, job.state, job.priority)
+
+
+def _left(at: Home, chosen: ColumnElement[bool]) -> bool:
+    """Is there a job that runs, or may go, now or later by itself?"""
+    table = schema.job
+    with at.store.reading() as connection:
+        found = _plan(connection, None)
+        stuck = set(found.stuck)
+        open_ = select(table.c.batch_id, table.c.state).where(and_(chosen, or_(
+            table.c.state.in_(ACTIVE), table.c.state == INIT)))  # fmt: skip
+        return any(state in ACTIVE or batch not in stuck for batch, state in connection.execute(open_))
+
+
+def _most(at: Home) -> float:
+    try:
+        return int((at.place / "maxjobs").read_text())
+    except FileNotFoundError:
+        return math.inf
+    except ValueError as error:
+        raise BadInput(f"{at.place / 'maxjobs'} is to hold one whole number, and does not: {error}") from error
+
+
+def _cancel(chosen: ColumnElement[bool]) -> int:
+    at = home()
+    count, words = cancel(at.store, jobs_named, chosen)
+    if words:
+        raise NotCancelled("; ".join(dict.fromkeys(words)))
+    return count
+
+
+def _remove(chosen: ColumnElement[bool], attempts: ColumnElement[bool]) -> int:
+    at = home()
+    with at.store.reading() as connection:
+        if connection.execute(select(schema.job.c.batch_id).where(chosen).limit(1)).first() is None:
+            raise NoSuchJob("there is no such batch: get_queue shows those that are there")
+    _cancel(attempts)
+    with at.store.writing() as connection:
+        gone = changes.remove(connection, chosen)
+        directories = changes.forget_submissions(connection)
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+    return len(gone)
+
+
+def _directories(at: Home, batches: Batches | None) -> list[Path]:
+    if batches is not None:
+        return [at.place / str(batch) for batch in ids(batches, "BatchID") if (at.place / str(batch)).is_dir()]
+    return [p for p in sorted(at.place.iterdir()) if p.name.isdecimal() and p.is_dir()] if at.place.is_dir() else []
+
+
+def _delete(path: str) -> int:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+    else:
+        return 0
+    return 1

@@ -1,0 +1,1 @@
+"""Jobs that are kept until somebody removes them: the core under batches, services and the portal."""

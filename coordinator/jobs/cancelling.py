@@ -1,0 +1,117 @@
+"""The end of attempts that are under way, because somebody wants it.
+
+One that has not begun is claimed here as its own script would claim it: it will never run, whatever its scheduler
+does, and is over at once. One that has begun is ended by its executor with all that it started; that it is over is seen
+at a later look. The calls that delete, reset or remove jobs come here; nothing here takes a job out of the store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+
+from sqlalchemy import ColumnElement, and_, bindparam, update
+
+from coordinator.core.statuses import Cause, Intent
+from coordinator.errors import SchedulerError
+from coordinator.jobs import schema
+from coordinator.jobs.changes import note
+from coordinator.jobs.reconcile import Executors
+from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
+from coordinator.jobs.states import ACTIVE, CANCELLED, Outcome, Stage
+from coordinator.jobs.store import Store
+
+#: who has begun an attempt that was cancelled before it began
+NOBODY = "cancelled.0"
+
+
+def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> tuple[int, list[str]]:
+    """End the attempts of a condition on :data:`.schema.attempt`; (how many, what could not be ended and why)."""
+    table = schema.attempt
+    with store.writing() as connection:
+        attempts = attempts_where(connection, and_(chosen, table.c.stage != Stage.OVER.value))
+        marks = {attempt.mark for attempt in attempts}
+        found = {s.mark: s for s in submissions_where(connection, schema.submission.c.mark.in_(marks))}
+        if attempts:
+            connection.execute(update(table).where(_this()).values(cancelled=True), [_key(a) for a in attempts])
+    unbegun = [a for a in attempts if a.mark not in found or _claim(found[a.mark], a.element)]
+    _over(store, unbegun)
+    by_mark: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        if attempt.mark in found:
+            by_mark[attempt.mark].append(attempt)
+    words = []
+    for mark, some in by_mark.items():
+        reason = _end(found[mark], some, executors)
+        if reason and not set(some) <= set(unbegun):
+            words.append(reason)
+    return len(attempts), words
+
+
+def _claim(submission: Submission, element: int) -> bool:
+    """Begin it in nobody's name. False if it has begun."""
+    record = os.path.join(submission.directory, str(element))
+    claim = f"{record}.claim.{os.getpid()}"
+    try:
+        with open(claim, "w", encoding="ascii") as file:
+            file.write(f"{NOBODY} - 0\n")
+        os.link(claim, f"{record}.begun")
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        return True  # its submission was torn off before anything of it was written
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(claim)
+    return True
+
+
+def _end(submission: Submission, attempts: Sequence[Attempt], executors: Executors) -> str:
+    """Why its executor did not end them; "" if it did."""
+    executor = executors(submission.executor)
+    if executor is None:
+        return f"jobs of {submission.executor} cannot be ended from here"
+    try:
+        native = submission.native
+        if native is None:
+            native = executor.find(Intent(submission.mark, submission.name, submission.directory, submission.needs,
+                                          submission.count))  # fmt: skip
+        if native is None:
+            return ""
+        whole = len(attempts) == submission.count and not any(a.native for a in attempts)
+        places = [(native, None, submission.count)] if whole else [
+            (a.native or native, a.element, submission.count) for a in attempts
+        ]  # fmt: skip
+        executor.cancel(places)
+    except SchedulerError as error:
+        return error.message
+    return ""
+
+
+def _over(store: Store, attempts: Sequence[Attempt]) -> None:
+    """They never began."""
+    if not attempts:
+        return
+    jobs = schema.job
+    over = {"stage": Stage.OVER.value, "outcome": Outcome.CANCELLED.value, "cause": Cause.CANCELLED.value,
+            "words": "it was cancelled before it began"}  # fmt: skip
+    with store.writing() as connection:
+        connection.execute(update(schema.attempt).where(_this()).values(over), [_key(a) for a in attempts])
+        for attempt in attempts:
+            mine = and_(jobs.c.batch_id == attempt.batch, jobs.c.job_index == attempt.index)
+            current = and_(mine, jobs.c.attempt == attempt.number, jobs.c.state.in_(ACTIVE))
+            row = {"state": CANCELLED, "words": over["words"], "version": jobs.c.version + 1}
+            if attempt.spawn == 0 and connection.execute(update(jobs).where(current).values(row)).rowcount:
+                note(connection, attempt.batch, attempt.index, "cancelled", {})
+
+
+def _this() -> ColumnElement[bool]:
+    table = schema.attempt
+    return and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"),
+                table.c.number == bindparam("n"), table.c.spawn == bindparam("s"))  # fmt: skip
+
+
+def _key(attempt: Attempt) -> dict[str, int]:
+    return {"b": attempt.batch, "j": attempt.index, "n": attempt.number, "s": attempt.spawn}

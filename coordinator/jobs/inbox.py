@@ -1,0 +1,58 @@
+"""What jobs report: small files that are renamed into place, for whoever looks next.
+
+A job on a node writes one and may die in the next moment; nothing of it is lost. :mod:`coordinator.jobs.reports` takes
+them up. A file that cannot be read is set aside as ``NAME.damaged`` and said so. The names sort by time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from coordinator import paths
+
+log = logging.getLogger("coordinator.jobs")
+
+
+class Inbox:
+    """``place``: its directory, made with the first report."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def drop(self, told: Mapping[str, Any]) -> str:
+        """Write a report; its id. It is on the disk when this returns. Raises OSError."""
+        self.place.mkdir(0o700, parents=True, exist_ok=True)
+        id = f"{time.time_ns():020d}-{os.getpid()}-{os.urandom(6).hex()}"
+        paths.replace_private(self.place / f"{id}.json", json.dumps(told, allow_nan=False).encode("ascii"))
+        return id
+
+    def waiting(self) -> list[tuple[str, dict[str, Any]]]:
+        """(id, what it says), the oldest first."""
+        try:
+            names = sorted(name for name in os.listdir(self.place) if name.endswith(".json") and name[0] != ".")
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in names:
+            path = self.place / name
+            try:
+                found.append((name.removesuffix(".json"), dict(json.loads(path.read_bytes()))))
+            except FileNotFoundError:
+                continue  # somebody else took it up
+            except (ValueError, TypeError) as error:
+                log.warning("the report %s cannot be read and is set aside as %s.damaged: %s", path, name, error)
+                with suppress(FileNotFoundError):
+                    os.replace(path, path.with_name(f"{name}.damaged"))
+        return found
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """They are taken up, and that is safe on disk."""
+        for id in ids:
+            (self.place / f"{id}.json").unlink(missing_ok=True)

@@ -1,0 +1,322 @@
+"""The store against what is there: reports of jobs, their exit files, and what their schedulers say.
+
+Whoever looks at jobs or submits some calls this first. It takes up what jobs reported, reads the exit files of those
+that are under way, asks each scheduler about the rest (at most once in its own interval, for all jobs together), and
+writes down what follows. It may be killed at any line; the next look sees the same. Nothing is submitted here.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
+
+from coordinator.core.statuses import State, Status
+from coordinator.errors import BadInput
+from coordinator.executors.jobexecutor import JobExecutor
+from coordinator.executors.jobscript import NO_ID, Exit, begun_of, exit_of
+from coordinator.jobs import schema
+from coordinator.jobs.changes import note
+from coordinator.jobs.inbox import Inbox
+from coordinator.jobs.records import Attempt, Job, Submission, attempts_where, job_of, submissions_where
+from coordinator.jobs.reports import take_up
+from coordinator.jobs.states import (
+    COMPLETE,
+    INIT,
+    RUN,
+    SPAWN,
+    SUBMIT,
+    End,
+    Evidence,
+    Outcome,
+    Stage,
+    end_of,
+    state_after,
+)  # fmt: skip
+from coordinator.jobs.store import Store
+
+#: seconds before the first retry where the job does not say, and the longest pause between two
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 10.0, 3600.0
+
+#: an executor by the name that the store has; None where it cannot be asked from here
+Executors = Callable[[str], JobExecutor | None]
+
+
+@dataclass
+class Look:
+    """``words``: what schedulers could not be asked, and why; ``damaged``: files that could not be read."""
+
+    words: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+
+def reconcile(store: Store, inbox: Inbox, executors: Executors, clock: Callable[[], float] = time.time) -> Look:
+    """Raises StoreBusy, StoreUnwritable, StoreDamaged."""
+    look = Look()
+    take_up(store, inbox)
+    with store.reading() as connection:
+        submissions, attempts = _under_way(connection)
+    if not attempts:
+        return look
+    found = [found for mark, some in attempts.items() for found in _found(submissions[mark], some, look)]
+    statuses = _ask(store, submissions, found, executors, look, clock())
+    now = clock()
+    changed = []
+    for one in found:
+        fresh = _judged(one, statuses.get(one.attempt.place), now)
+        if fresh is not None:
+            changed.append(fresh)
+    if changed:
+        with store.writing() as connection:
+            for before, after, end in changed:
+                _write(connection, before, after, end, now)
+            _close(connection)
+    return look
+
+
+# --- what is seen -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    attempt: Attempt
+    submission: Submission
+    exit: Exit | None
+    #: the id that its scheduler gave to the job that began it, "" if none has
+    begun: str
+
+    @property
+    def native(self) -> str | None:
+        """Of the scheduler's job that works on it."""
+        began = self.begun.rpartition(".")[0]
+        return self.submission.native if began in ("", NO_ID) else began
+
+
+def _under_way(connection: Connection) -> tuple[dict[str, Submission], dict[str, list[Attempt]]]:
+    """Attempts that are not over, and the lost ones that may still be heard of."""
+    table = schema.attempt
+    open_ = submissions_where(connection, schema.submission.c.stage != "over")
+    marks = {submission.mark: submission for submission in open_}
+    lost = select(table.c.mark).where(table.c.outcome == Outcome.LOST.value)
+    for submission in submissions_where(connection, schema.submission.c.mark.in_(lost)):
+        marks[submission.mark] = submission
+    wanted = or_(table.c.stage != Stage.OVER.value, table.c.outcome == Outcome.LOST.value)
+    attempts: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in attempts_where(connection, and_(table.c.mark != "", wanted)):
+        if attempt.mark in marks:
+            attempts[attempt.mark].append(attempt)
+    return marks, attempts
+
+
+def _found(submission: Submission, attempts: Iterable[Attempt], look: Look) -> Iterable[Found]:
+    try:
+        names = set(os.listdir(submission.directory))
+    except OSError as error:
+        look.damaged.append(f"{submission.directory} cannot be read: {error.strerror}")
+        names = set()
+    for attempt in attempts:
+        record = os.path.join(submission.directory, str(attempt.element))
+        exit = _exit(f"{record}.exit", look) if f"{attempt.element}.exit" in names else None
+        begun = _begun(f"{record}.begun") if f"{attempt.element}.begun" in names else ""
+        if attempt.stage is not Stage.OVER or exit is not None:
+            yield Found(attempt, submission, exit, begun)
+
+
+def _exit(path: str, look: Look) -> Exit | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return exit_of(file.read())
+    except BadInput as error:
+        look.damaged.append(f"{path}: {error.message}")
+    except OSError as error:
+        look.damaged.append(f"{path}: {error.strerror}")
+    return None
+
+
+def _begun(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return begun_of(file.read())
+    except OSError:
+        return ""
+
+
+def _ask(
+    store: Store, submissions: Mapping[str, Submission], found: Iterable[Found], executors: Executors, look: Look,
+    now: float,
+) -> dict[tuple[int, int, int, int], Status]:  # fmt: skip
+    """What schedulers say of those whose end is not known by their own exit files."""
+    by_executor: dict[str, list[Found]] = defaultdict(list)
+    for one in found:
+        done = one.exit is not None and (one.exit.code == 0 or one.attempt.cancelled)
+        if not done and one.native is not None and one.attempt.stage is not Stage.OVER:
+            by_executor[one.submission.executor].append(one)
+    statuses: dict[tuple[int, int, int, int], Status] = {}
+    for name, some in by_executor.items():
+        executor = executors(name)
+        if executor is None:
+            look.words.append(f"jobs were given to {name}, which cannot be asked from here")
+            continue
+        if not _my_turn(store, name, executor.poll_s, now):
+            continue
+        asked: dict[str, tuple[str, set[int]]] = {}
+        for one in some:
+            assert one.native is not None
+            asked.setdefault(one.native, (one.submission.mark, set()))[1].add(one.attempt.element)
+        answers = executor.poll(asked)
+        for one in some:
+            assert one.native is not None
+            statuses[one.attempt.place] = status = answers[one.native, one.attempt.element]
+            if status.state is State.UNKNOWN and not status.forgotten and status.words not in look.words:
+                look.words.append(status.words)
+    return statuses
+
+
+def _my_turn(store: Store, name: str, every_s: float, now: float) -> bool:
+    """One question in the interval, whoever asks."""
+    table = schema.look
+    with store.writing() as connection:
+        last = connection.scalar(select(table.c.at).where(table.c.executor == name))
+        if last is not None and 0 <= now - last < every_s:
+            return False
+        if last is None:
+            connection.execute(insert(table), {"executor": name, "at": now})
+        else:
+            connection.execute(update(table).where(table.c.executor == name).values(at=now))
+    return True
+
+
+# --- what follows -----------------------------------------------------------------------------------------
+
+
+def _judged(one: Found, status: Status | None, now: float) -> tuple[Attempt, Attempt, End | None] | None:
+    """(as it was, as it is, its end if it has one); None where nothing is new."""
+    was = one.attempt
+    unsaid = one.exit is not None or (status is not None and (status.state is State.ENDED or status.forgotten))
+    since = was.silent_since
+    if unsaid and since is None:
+        since = now
+    elif status is not None and not unsaid:
+        since = None
+    silent_s = 0.0 if since is None else now - since
+    end = end_of(Evidence(one.exit, status, bool(one.begun), silent_s, was.cancelled))
+    runs = bool(one.begun) or (status is not None and status.state is State.RUNS)
+    stage = Stage.BEGUN if runs and was.stage in (Stage.WRITTEN, Stage.SENT) else was.stage
+    native = one.native if one.begun and one.native != one.submission.native else was.native
+    after = replace(was, stage=stage, silent_since=since, native=native)
+    if status is not None:
+        after = replace(
+            after, seen=status.state.value, forgotten=status.forgotten, host=status.host or was.host,
+            words=status.words if end is None else was.words,
+        )  # fmt: skip
+    if end is None:
+        return None if after == was else (was, after, None)
+    ended = replace(
+        after, stage=Stage.OVER, outcome=end.outcome, code=end.code, signal=end.signal, cause=end.cause.value,
+        words=end.words, host=end.host or after.host, began=end.began if end.began is not None else after.began,
+        ended=end.ended if end.ended is not None else now, wall_s=end.used.wall_s, cpu_s=end.used.cpu_s,
+        memory=end.used.memory, forgotten=False,
+    )  # fmt: skip
+    return was, ended, end
+
+
+def _write(connection: Connection, was: Attempt, after: Attempt, end: End | None, now: float) -> None:
+    """Unless somebody else has seen more meanwhile."""
+    table = schema.attempt
+    mine = and_(table.c.batch_id == was.batch, table.c.job_index == was.index, table.c.number == was.number,
+                table.c.spawn == was.spawn)  # fmt: skip
+    names = ("native", "seen", "silent_since", "forgotten", "code", "signal", "cause", "words", "host", "began",
+             "ended", "wall_s", "cpu_s", "memory")  # fmt: skip
+    row: dict[str, Any] = {name: getattr(after, name) for name in names}
+    row.update(stage=after.stage.value, outcome=None if after.outcome is None else after.outcome.value)
+    still = table.c.stage == was.stage.value
+    if not connection.execute(update(table).where(mine, still).values(row)).rowcount:
+        return
+    # What the job itself has reported between the two transactions is in the store by now.
+    job = next(iter(_jobs(connection, was)), None)
+    if job is None or job.attempt != was.number or job.state == INIT:
+        return  # removed, or given up and reset
+    if end is None:
+        if after.stage is Stage.BEGUN and job.state == SUBMIT:
+            _move(connection, job, RUN, "")
+        return
+    if job.state == SPAWN:
+        _copy_ended(connection, job, was)
+        return
+    if was.spawn:
+        return
+    asked = bool(connection.scalar(select(table.c.asked).where(mine)))
+    state = state_after(job.state, asked, end)
+    words = _said(end)
+    told = {"outcome": end.outcome.value, "code": end.code, "signal": end.signal, "words": words}
+    note(connection, job.batch, job.index, "ended", told)
+    again_s = _again(job, end)
+    if state != job.state and again_s is not None:
+        _move(connection, job, INIT, f"{words}; it is tried again", now + again_s)
+    elif state != job.state or words != job.words:
+        _move(connection, job, state, "" if state == COMPLETE else words)
+
+
+def _jobs(connection: Connection, attempt: Attempt) -> Iterable[Job]:
+    table = schema.job
+    there = connection.scalar(select(table.c.version).where(
+        table.c.batch_id == attempt.batch, table.c.job_index == attempt.index))  # fmt: skip
+    return [] if there is None else [job_of(connection, attempt.batch, attempt.index)]
+
+
+def _move(connection: Connection, job: Job, state: str, words: str, not_before: float = 0.0) -> None:
+    table = schema.job
+    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index)
+    row = {"state": state, "words": words, "version": job.version + 1, "not_before": not_before}
+    connection.execute(update(table).where(mine).values(row))
+    if state != job.state:
+        note(connection, job.batch, job.index, "changed", {"state": [job.state, state]}, job.version + 1)
+
+
+def _copy_ended(connection: Connection, job: Job, attempt: Attempt) -> None:
+    """A job that multiplied is complete when all its copies have said so and are over."""
+    table = schema.attempt
+    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.number == attempt.number)
+    left = connection.scalar(select(func.count()).select_from(table).where(
+        mine, table.c.said != "over", or_(table.c.said != COMPLETE, table.c.stage != Stage.OVER.value)))  # fmt: skip
+    if not left:
+        _move(connection, job, COMPLETE, "")
+
+
+def _close(connection: Connection) -> None:
+    """Submissions of which nothing is under way any more."""
+    table, attempts = schema.submission, schema.attempt
+    open_ = select(attempts.c.mark).where(attempts.c.stage != Stage.OVER.value, attempts.c.mark != "")
+    connection.execute(update(table).where(table.c.stage == "sent", table.c.mark.not_in(open_)).values(stage="over"))
+
+
+def _said(end: End) -> str:
+    how = f"signal {end.signal}" if end.signal else f"exit status {end.code}" if end.code else ""
+    where = f" on {end.host}" if end.host else ""
+    parts = [part for part in (how, end.words if end.words != how else "") if part]
+    return f"{', '.join(parts)}{where}" if parts else ""
+
+
+def _again(job: Job, end: End) -> float | None:
+    """Seconds until it is tried again by itself; None: it is not. ``retries``: {cause: how often}, see the docs."""
+    if end.outcome in (Outcome.OK, Outcome.CANCELLED):
+        return None
+    policy = job.fields.get("retries") or {}
+    if isinstance(policy, int):
+        policy = {"any": policy}
+    if not isinstance(policy, Mapping):
+        return None
+    cause = end.cause.value or ("lost" if end.outcome is Outcome.LOST else "signal" if end.signal else "exit")
+    times = policy.get(cause, policy.get("any", 0))
+    if not isinstance(times, int) or job.attempt > times:
+        return None
+    told_s = policy.get("backoff_s")
+    first_s = float(told_s) if isinstance(told_s, int | float) else FIRST_PAUSE_S
+    again_s: float = min(LONGEST_PAUSE_S, first_s * 2.0 ** (job.attempt - 1)) * random.uniform(0.75, 1.25)
+    return again_s

@@ -1,0 +1,170 @@
+"""What a job says of itself while it runs, applied to the store: it began, changed something, is complete, multiplied.
+
+A report is on disk before anybody tries to apply it (:mod:`.inbox`); it is applied once, in one transaction with its
+answer, by the job itself or by whoever looks next. One of an attempt that was cancelled, or that another attempt has
+taken the place of, changes nothing and is told so.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, select, update
+
+from coordinator.errors import CoordinatorError, StateError, from_fault
+from coordinator.jobs import changes, schema
+from coordinator.jobs.inbox import Inbox
+from coordinator.jobs.information import info_of
+from coordinator.jobs.records import Job, attempts_where, job_of
+from coordinator.jobs.states import ACTIVE, COMPLETE, GOOD, RUN, SPAWN, SUBMIT, Stage
+from coordinator.jobs.store import Store
+
+#: seconds that the answers to reports are kept
+KEPT_S = 86_400.0
+#: most copies that a job may make of itself at a time
+MOST_COPIES = 100_000
+
+#: (batch, index, number of the attempt, number of the copy)
+Place = tuple[int, int, int, int]
+
+
+def report(store: Store, inbox: Inbox, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Say something and see what came of it: the job's JobInfo. Raises the error that it met; after StoreBusy or
+    StoreUnwritable the report is still there, and is taken up by whoever looks next."""
+    id = inbox.drop(told)
+    take_up(store, inbox)
+    with store.reading() as connection:
+        text = connection.execute(select(schema.report.c.answer).where(schema.report.c.id == id)).scalar_one()
+    answer = json.loads(text)
+    if "error" in answer:
+        raise from_fault(*answer["error"])
+    return dict(answer["info"])
+
+
+def take_up(store: Store, inbox: Inbox) -> int:
+    """Apply all reports that wait; how many they were. Raises StoreBusy, StoreUnwritable."""
+    if not inbox.waiting():
+        return 0
+    with store.writing() as connection:
+        waiting = inbox.waiting()  # those that came while others were writing, too
+        ids = [id for id, _ in waiting]
+        table = schema.report
+        known = set(connection.scalars(select(table.c.id).where(table.c.id.in_(ids))))
+        now = time.time()
+        for id, told in waiting:
+            if id not in known:
+                connection.execute(
+                    insert(table), {"id": id, "at": now, "answer": json.dumps(_answer(connection, told))}
+                )
+        connection.execute(table.delete().where(table.c.at < now - KEPT_S))
+    inbox.forget(ids)
+    return len(ids)
+
+
+def _answer(connection: Connection, told: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        with connection.begin_nested():
+            return {"info": _apply(connection, told)}
+    except CoordinatorError as error:
+        batch, index = (*told.get("by", ()), 0, 0)[:2]
+        changes.note(connection, batch, index, "refused", {"report": told.get("kind"), "words": error.message})
+        return {"error": [error.code, error.message]}
+
+
+def _apply(connection: Connection, told: Mapping[str, Any]) -> dict[str, Any]:
+    by: Place = tuple(told["by"])
+    job = _current(connection, by)
+    kind = told.get("kind")
+    if kind == "begin":
+        return _begun(connection, job, by, told)
+    if kind == "update":
+        info = info_of(connection, changes.merge(connection, told["info"]))
+    elif kind == "complete":
+        job = changes.merge(connection, told["info"]) if "info" in told else job
+        info = info_of(connection, changes.change(connection, job, {"state": COMPLETE}))
+    elif kind == "spawn":
+        info = _multiplied(connection, job, by, int(told["count"]))
+    elif kind == "spawn_complete":
+        return _one_complete(connection, job, by)
+    else:
+        raise StateError(f"there is no report {kind!r}: this job runs another version of the program")
+    return info
+
+
+def _current(connection: Connection, by: Place) -> Job:
+    """The job of an attempt that is still the one. Raises NoSuchJob, StateError."""
+    batch, index, number, _ = by
+    job = job_of(connection, batch, index)
+    mine = attempts_where(connection, _is(by))
+    if job.attempt != number or not mine or mine[0].cancelled:
+        raise StateError(
+            f"attempt {number} at job {index} of batch {batch} was cancelled, or another has taken its place: it can "
+            f"say nothing more"
+        )
+    return job
+
+
+def _begun(connection: Connection, job: Job, by: Place, told: Mapping[str, Any]) -> dict[str, Any]:
+    table = schema.attempt
+    row = {"asked": True, "host": str(told.get("host", ""))}
+    connection.execute(update(table).where(_is(by)).values(row))
+    waits = table.c.stage.in_((Stage.WRITTEN.value, Stage.SENT.value))
+    connection.execute(update(table).where(_is(by), waits).values(stage=Stage.BEGUN.value, began=told.get("began")))
+    if job.state == SUBMIT:
+        job = changes.change(connection, job, {"state": RUN})
+    return {**info_of(connection, job), "SpawnID": by[3]} if job.state == SPAWN else info_of(connection, job)
+
+
+def _multiplied(connection: Connection, job: Job, by: Place, count: int) -> dict[str, Any]:
+    """Copies that are to be submitted, with the one that asked as number 0. Earlier copies of this attempt are over."""
+    if not 0 < count <= MOST_COPIES:
+        raise StateError(f"a job makes from 1 to {MOST_COPIES:,} copies of itself, not {count:,}")
+    if job.state not in ACTIVE or by[3] != 0:
+        raise StateError(f"job {job.index} of batch {job.batch} is {job.state}, or a copy itself, and makes no copies")
+    table = schema.attempt
+    others = and_(_job(by), table.c.number == by[2], table.c.spawn != 0)
+    running = connection.scalar(
+        select(func.count()).select_from(table).where(others, table.c.stage != Stage.OVER.value)
+    )
+    if running:
+        raise StateError(f"{running} copies of job {job.index} of batch {job.batch} are still under way")
+    first = 1 + (connection.scalar(select(func.max(table.c.spawn)).where(_job(by), table.c.number == by[2])) or 0)
+    now = time.time()
+    rows = [
+        {
+            "batch_id": by[0],
+            "job_index": by[1],
+            "number": by[2],
+            "spawn": spawn,
+            "stage": Stage.WRITTEN.value,
+            "at": now,
+        }
+        for spawn in range(first, first + count)
+    ]
+    connection.execute(update(table).where(_job(by), table.c.number == by[2]).values(said="over"))
+    connection.execute(update(table).where(_is(by)).values(said=""))
+    connection.execute(insert(table), rows)
+    return info_of(connection, changes.change(connection, job, {"state": SPAWN}))
+
+
+def _one_complete(connection: Connection, job: Job, by: Place) -> dict[str, Any]:
+    """The last one is told state complete and finishes the job; the store says so when it has."""
+    table = schema.attempt
+    connection.execute(update(table).where(_is(by)).values(said=COMPLETE))
+    open_ = and_(_job(by), table.c.number == by[2], table.c.said == "")
+    left = connection.scalar(select(func.count()).select_from(table).where(open_))
+    info = info_of(connection, job)
+    if job.state not in GOOD:
+        info["state"] = SPAWN if left else COMPLETE
+    return info
+
+
+def _job(by: Place) -> Any:
+    return and_(schema.attempt.c.batch_id == by[0], schema.attempt.c.job_index == by[1])
+
+
+def _is(by: Place) -> Any:
+    return and_(_job(by), schema.attempt.c.number == by[2], schema.attempt.c.spawn == by[3])

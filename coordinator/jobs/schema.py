@@ -1,0 +1,167 @@
+"""The tables of the store: what a job is, what was tried, what happened. Whoever reads or writes jobs uses them.
+
+Values are JSON, numbers and words, never anything that could be run. ``version`` counts a job's changes, and ``event``
+has each with what was there before: by it a change is refused whose author had not seen an earlier one. The names are
+the same on every database that SQLAlchemy speaks to.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    Tuple,
+    tuple_,
+)  # fmt: skip
+
+metadata = MetaData()
+
+#: increased with every change of these tables
+VERSION = 1
+
+about = Table(
+    "about",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False, default=""),
+    Column("batch_type", Text, nullable=False, default=""),
+    Column("on_failure", String(10), nullable=False, default="stop"),
+    Column("directory", Text, nullable=False, default=""),
+    Column("at", Float, nullable=False),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("job_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", String(100), nullable=False, index=True),
+    Column("priority", Float, nullable=False),
+    #: of the newest attempt; 0: none yet
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("version", Integer, nullable=False, default=1),
+    #: seconds since the epoch before which it is not tried again
+    Column("not_before", Float, nullable=False, default=0.0),
+    #: JSON: on which other jobs it depends, and how; null: on none
+    Column("after", Text),
+    #: why it is as it is, for people
+    Column("words", Text, nullable=False, default=""),
+    #: JSON: every other field of its JobInfo
+    Column("fields", Text, nullable=False),
+)
+
+submission = Table(
+    "submission",
+    metadata,
+    Column("mark", String(10), primary_key=True),
+    Column("executor", Text, nullable=False),
+    Column("directory", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("needs", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("native", Text),
+    #: written, sent, over
+    Column("stage", String(10), nullable=False, index=True),
+    Column("words", Text, nullable=False, default=""),
+    Column("at", Float, nullable=False),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("job_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    #: 0: the job itself; others: copies that it made of itself
+    Column("spawn", Integer, primary_key=True, autoincrement=False, default=0),
+    Column("mark", String(10), nullable=False, index=True, default=""),
+    Column("element", Integer, nullable=False, default=0),
+    #: where another job of its scheduler than the one that we know of began it
+    Column("native", Text),
+    Column("stage", String(10), nullable=False),
+    #: a copy's own word: "" or complete
+    Column("said", String(20), nullable=False, default=""),
+    Column("asked", Boolean, nullable=False, default=False),
+    Column("cancelled", Boolean, nullable=False, default=False),
+    #: its scheduler's last word: waits, runs, ended, unknown
+    Column("seen", String(10), nullable=False, default=""),
+    Column("silent_since", Float),
+    Column("forgotten", Boolean, nullable=False, default=False),
+    Column("outcome", String(10)),
+    Column("code", Integer),
+    Column("signal", Integer),
+    Column("cause", String(20), nullable=False, default=""),
+    Column("words", Text, nullable=False, default=""),
+    Column("host", Text, nullable=False, default=""),
+    Column("at", Float, nullable=False),
+    Column("began", Float),
+    Column("ended", Float),
+    Column("wall_s", Float),
+    Column("cpu_s", Float),
+    Column("memory", BigInteger),
+    Column("stdout", Text, nullable=False, default=""),
+    Column("stderr", Text, nullable=False, default=""),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("job_index", BigInteger),
+    #: the job's version that it made
+    Column("version", Integer, nullable=False, default=0),
+    Column("kind", String(20), nullable=False),
+    #: JSON
+    Column("told", Text, nullable=False),
+    Index("event_of_job", "batch_id", "job_index"),
+)
+
+#: reports of jobs that were taken up, so that none is twice: each with its answer
+report = Table(
+    "report",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("answer", Text, nullable=False),
+)
+
+#: when an executor was last asked about its jobs
+look = Table(
+    "look",
+    metadata,
+    Column("executor", String(200), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("words", Text, nullable=False, default=""),
+)
+
+#: rows that could not be read, as they were
+damaged = Table(
+    "damaged",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("content", Text, nullable=False),
+)
+
+
+def pair(table: Table) -> Tuple:
+    """(batch, index) of a row, to be compared with others."""
+    return tuple_(table.c.batch_id, table.c.job_index)

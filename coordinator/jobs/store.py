@@ -1,0 +1,127 @@
+"""The store of jobs: a database that is opened for one reading or one change at a time.
+
+By default a file of SQLite, which any shell on the same file system may open; a URL of SQLAlchemy is another database.
+Every room of jobs gets its connection here, and every error of the database leaves as one of ours. No connection is
+kept, so a process may fork, sleep or be killed between two changes; nobody calls a scheduler within one.
+
+The journal of SQLite is a file beside the database, never a shared memory (WAL): what looks like a local file system
+here may be exported to the nodes by this machine, and processes of two machines cannot share memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, exc, select
+from sqlalchemy.engine import URL
+from sqlalchemy.pool import NullPool
+
+from coordinator import paths
+from coordinator.errors import StoreBusy, StoreDamaged, StoreUnwritable
+from coordinator.jobs import schema
+
+#: seconds that a change waits for those of others
+LIMIT_S = 60.0
+#: of a connection: may it change anything?
+WRITES = "coordinator_writes"
+
+
+class Store:
+    """``where``: a path, or a URL such as ``postgresql+psycopg://host/jobs``; made with the first opening."""
+
+    def __init__(self, where: str | os.PathLike[str], limit_s: float = LIMIT_S) -> None:
+        self.where = os.fspath(where)
+        self.path = None if "://" in self.where else Path(os.path.abspath(self.where))
+        url: str | URL = self.where
+        options: dict[str, Any] = {}
+        if self.path is not None:
+            url = URL.create("sqlite", database=str(self.path))
+            options = {"connect_args": {"timeout": limit_s}}
+        self._limit_s = limit_s
+        self._engine = create_engine(url, poolclass=NullPool, **options)
+        if self.path is not None:
+            event.listen(self._engine, "connect", _explicit)
+            event.listen(self._engine, "begin", _begin)
+        self._made = False
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One view of everything. Raises StoreBusy, StoreUnwritable, StoreDamaged."""
+        with self._connected(writes=False) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One change: all of it is kept when the block is left, or nothing. Nobody else changes anything meanwhile.
+
+        Raises StoreBusy, StoreUnwritable, StoreDamaged.
+        """
+        with self._connected(writes=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _connected(self, writes: bool) -> Iterator[Connection]:
+        try:
+            if not self._made:
+                self._make()
+            with self._engine.connect().execution_options(**{WRITES: writes}) as connection, connection.begin():
+                yield connection
+        except exc.DBAPIError as error:
+            raise self._mapped(error) from error
+
+    def _make(self) -> None:
+        """The tables, if they are not there; the file is the user's alone."""
+        if self.path is not None:
+            try:
+                os.makedirs(self.path.parent, exist_ok=True)
+                os.close(paths.open_private(self.path, os.O_RDWR | os.O_CREAT))
+            except OSError as error:
+                raise StoreUnwritable(f"{self.path} cannot be opened: {error.strerror}") from error
+        with self._engine.connect() as connection, connection.begin():
+            there = self._engine.dialect.has_table(connection, schema.about.name)
+        if not there:
+            with self._engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
+                schema.metadata.create_all(connection)
+                if connection.scalar(select(schema.about.c.value)) is None:
+                    connection.execute(schema.about.insert(), {"name": "version", "value": str(schema.VERSION)})
+        with self._engine.connect() as connection, connection.begin():
+            version = connection.scalar(select(schema.about.c.value).where(schema.about.c.name == "version"))
+        if version != str(schema.VERSION):
+            raise StoreDamaged(
+                f"{self.where} was made by another version of this program ({version}; this one reads {schema.VERSION})"
+            )
+        self._made = True
+
+    def _mapped(self, error: exc.DBAPIError) -> StoreBusy | StoreUnwritable | StoreDamaged:
+        said = str(error.orig)
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreBusy(
+                f"{self.where} has been written by others for {self._limit_s:.0f} s without a pause: try again, and "
+                f"see whether a process that holds it hangs"
+            )
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return StoreDamaged(
+                f"{self.where} is damaged ({said}): put it aside, save what can be read with "
+                f"`sqlite3 {self.where} .recover | sqlite3 NEW`, and name NEW as the store"
+            )
+        return StoreUnwritable(f"{self.where}: {said}")
+
+
+def _explicit(connection: Any, record: Any) -> None:
+    """Transactions begin where we say, not where the driver guesses."""
+    connection.isolation_level = None
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode == "wal":
+        connection.execute("PRAGMA journal_mode=DELETE")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
