@@ -28,8 +28,8 @@ Queue = dict[int, dict[str, list[int]]]
 @dataclass
 class Overview:
     """``stars``: {job: how many of its attempts run}; ``reasons``: {batch: why, of which missing jobs}; ``stuck``:
-    {batch: why it does not go on}; ``words``: what could not be looked at; ``busy``: jobs under way by this executor, in
-    all batches."""
+    {batch: why it does not go on}; ``words``: what could not be looked at; ``busy``: jobs under way by this executor,
+    in all batches."""
 
     queue: Queue = field(default_factory=dict)
     titles: dict[int, str] = field(default_factory=dict)
