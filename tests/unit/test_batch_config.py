@@ -246,8 +246,8 @@ def test_it_is_read_once_when_a_value_is_asked_for(somewhere):
     path = written(somewhere / FILE, 'JobDir = "first"\nQFile = "file.db"')
     assert config.JobDir == "first"
     assert config.QFile == "set.db"
-    path.write_text('JobDir = "second"')
-    assert config.JobDir == "first"
+    path.write_text('JobDir = "second"\nWriteTries = 2')
+    assert (config.JobDir, config.WriteTries) == ("first", 20)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,14 @@ def test_every_need_may_be_said_and_a_users_own_words_come_last():
     )
 
 
+def test_grid_engines_slots_are_those_of_all_nodes():
+    """Of several nodes the user names the parallel environment, whose slots are the cores of all of them."""
+    said = {"cores": 4, "nodes": 2, "vmem": "8gb", "cput": 8 * 3600 + 1, "options": {"sge": ["-pe", "mpi", "8"]}}
+    words = told("sge", said)
+    assert words["h_vmem=1024M"] == 1
+    assert words["h_cpu=3601"] == 1
+
+
 def test_a_queue_is_said_by_the_job_or_by_its_resources():
     assert read({}, "a", executor="local").needs.queue == "a"
     assert read({"partition": "a"}, executor="local").needs.queue == "a"

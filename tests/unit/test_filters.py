@@ -188,6 +188,51 @@ def test_whatever_is_accepted_means_the_same_to_sqlite_after_random_edits(raw, e
         assert got == theirs(raw, spoiled)
 
 
+@pytest.mark.parametrize("column", sorted(COLUMNS))
+def test_what_random_values_hardly_meet_means_the_same_to_sqlite_too(raw, engine, column):
+    """Every comparison with what is equal, one less and one more, in each spelling of a number, and capitals."""
+    keep(
+        raw,
+        [
+            (n, n, text, text, text, n)
+            for n, text in enumerate(["0", "1", "7", "-1", "007", "1.0", "", "a", "A", "aB", "É"])
+        ]
+        + [(None, None, None, None, None, None), (-1, -7, "-7", "b", "B", -1.5)],
+    )
+    spelled = ["0", "-0", "1", "7", "007", "-1", "-7", "'7'", "'007'", "'-1'", '"1.0"']
+    if COLUMNS[column] is TEXT:
+        spelled += ["''", "'a'", "'A'", "'É'", "'é'"]
+    else:
+        spelled += ["1.", ".5", "-1.5", "1.0", "'1.5'"]
+    texts = [f"{column} {sign} {each}" for sign in ("=", "==", "!=", "<>", "<", ">", "<=", ">=") for each in spelled]
+    texts += [f"{column} {verb} ({', '.join(spelled)})" for verb in ("IN", "NOT IN")]
+    texts += [f"{column} {verb} {spelled[2]} AND {each}" for verb in ("BETWEEN", "NOT BETWEEN") for each in spelled]
+    if COLUMNS[column] is not REAL:
+        patterns = [
+            "a",
+            "A",
+            "Ab",
+            "_",
+            "%",
+            "é",
+            "É",
+            "1%",
+            "[a-b]*",
+            "[^a]",
+            "?",
+            "*",
+            "-[0-9]",
+            "00_",
+            "~",
+            "a~",
+            "",
+        ]
+        verbs = ("LIKE", "NOT LIKE", "GLOB", "NOT GLOB")
+        texts += [f"{column} {verb} '{pattern}'" for verb in verbs for pattern in patterns]
+    for text in texts:
+        assert ours(engine, text) == theirs(raw, text), text
+
+
 # --- the tree ------------------------------------------------------------------------------------------
 
 
@@ -252,6 +297,7 @@ def test_on_another_database_glob_is_refused_in_words_and_the_rest_is_sql(dialec
     text = r"name LIKE '50\%~' AND BatchID LIKE '2021%' AND priority NOT BETWEEN 1 AND 2.5 AND state IN ('a', 5)"
     made = clause(parse(text), FIELDS).compile(dialect=dialect)
     assert "ESCAPE '~'" in str(made)
+    assert "ILIKE" in str(made) or str(made).count("lower(") == 4
     assert set(made.params.values()) == {r"50\%~~", "2021%", 1.0, 2.5, "a", "5"}
 
 
