@@ -21,6 +21,8 @@ from coordinator.jobs import schema
 from coordinator.jobs.records import Submission, submissions_where
 from coordinator.jobs.submitting import _intent
 
+pytestmark = pytest.mark.faults
+
 KILLS, JOBS = 100, 2
 WINDOWS = {"nothing written", "intent written", "script written", "native id kept"}
 
@@ -33,8 +35,9 @@ from coordinator import batch as psu
 seen = 0
 
 def traced(frame, event, argument):
+    ours = ("submitting.py", "jobexecutor.py", "localjobs.py")
     name = frame.f_code.co_filename
-    return count if "/coordinator/" in name and name.endswith(("submitting.py", "jobexecutor.py", "localjobs.py")) else None
+    return count if "/coordinator/" in name and name.endswith(ours) else None
 
 def count(frame, event, argument):
     global seen
