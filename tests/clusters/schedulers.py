@@ -1,10 +1,12 @@
-"""What the tests of a real scheduler share: submissions in a directory, and waiting until they are over."""
+"""What the tests of a real scheduler share: submissions in a directory, waiting until they are over, and a script."""
 
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,31 @@ from coordinator.executors.scheduler import Scheduler
 
 #: a bound on what hangs: schedulers look at their queue every second or two
 HANG_S, LOOK_S = 50.0, 0.2
+#: the same for a whole job of Processors
+JOB_S = 150.0
+
+SCRIPT = """
+import os, sys, time
+import coordinator
+
+
+def work(server, pause=0.0):
+    "note who works on each ID"
+    for task_id in server:
+        with open(f"worked.{os.getpid()}", "a") as file:
+            print(task_id, os.environ.get("SLURM_ARRAY_TASK_ID", "-"), file=file)
+        time.sleep(pause)
+        yield task_id
+
+
+def serve(n=100):
+    "numbers"
+    yield from range(n)
+
+
+if __name__ == "__main__":
+    coordinator.start_client_or_server(work, serve, [], __file__)
+"""
 
 
 class Submission:
@@ -42,15 +69,17 @@ class Submission:
         found = self.scheduler.poll({self.native: (self.intent.mark, numbers)})
         return [found[self.native, number] for number in numbers]
 
-    def wait(self, *states: State) -> list[Status]:
-        """Until all are in one of these states, else until they are over."""
+    def until(self, so: Callable[[list[Status]], bool]) -> list[Status]:
+        """The first statuses that are so."""
         over = time.monotonic() + HANG_S
-        while True:
-            statuses = self.statuses()
-            if all(status.state in (states or (State.ENDED,)) for status in statuses):
-                return statuses
+        while not so(statuses := self.statuses()):
             assert time.monotonic() < over, statuses
             time.sleep(LOOK_S)
+        return statuses
+
+    def wait(self, *states: State) -> list[Status]:
+        """Until all are in one of these states, else until they are over."""
+        return self.until(lambda found: all(status.state in (states or (State.ENDED,)) for status in found))
 
     def exits(self) -> list[Exit]:
         """By their own files, as soon as all are there."""
@@ -69,3 +98,25 @@ class Submission:
 
     def _at(self, number: int) -> str:
         return str(self.here / str(number))
+
+
+def script_in(place: Path) -> list[str]:
+    """Written there; the beginning of the command that runs it as the job JOB."""
+    (place / "script.py").write_text(SCRIPT)
+    return [sys.executable, "script.py", "JOB", "--foreground"]
+
+
+def run_script(place: Path, *words: str) -> None:
+    """Until that job is over, and all was well."""
+    done = subprocess.run([*script_in(place), *words], cwd=place, capture_output=True, text=True, timeout=JOB_S)
+    assert done.returncode == 0, done.stderr + log_of(place)
+
+
+def log_of(place: Path) -> str:
+    """The end of it, for people."""
+    return (place / "JOB.log").read_text()[-3000:]
+
+
+def accepted(place: Path) -> list[int]:
+    """The IDs that count as done, in their order."""
+    return sorted(map(int, (place / "JOB.success").read_text().split()))

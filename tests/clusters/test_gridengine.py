@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +11,7 @@ from coordinator.errors import SchedulerAway, SubmitRefused
 from coordinator.executors.scheduler import Scheduler
 from coordinator.executors.sge import Sge
 from tests.clusters.gridengine import GridEngine
-from tests.clusters.schedulers import HANG_S, Submission
-from tests.clusters.test_slurm import SCRIPT
+from tests.clusters.schedulers import Submission, accepted, run_script
 
 pytestmark = [pytest.mark.usefixtures("own_sge"), pytest.mark.xdist_group("sge")]  # one cell is enough
 
@@ -57,16 +53,10 @@ def test_what_grid_engine_refuses_is_a_refusal_with_its_words(scheduler: Schedul
 
 def test_who_waits_is_seen_and_a_cancel_ends_both(scheduler: Scheduler, tmp_path: Path) -> None:
     jobs = Submission(scheduler, tmp_path, *[["sleep", "100"]] * 3, cores=3).submit()
-    over = time.monotonic() + HANG_S
-    while sorted(s.state.value for s in jobs.statuses()) != ["runs", "waits", "waits"]:
-        assert time.monotonic() < over, jobs.statuses()
-        time.sleep(0.2)
+    jobs.until(lambda found: sorted(status.state.value for status in found) == ["runs", "waits", "waits"])
     jobs.cancel(1)
     jobs.cancel()
-    over = time.monotonic() + HANG_S
-    while any(status.state in (State.RUNS, State.WAITS) for status in jobs.statuses()):
-        assert time.monotonic() < over, jobs.statuses()
-        time.sleep(0.2)
+    jobs.wait(State.ENDED, State.UNKNOWN)
     jobs.cancel()  # once more is no fault
 
 
@@ -97,8 +87,5 @@ def test_while_the_master_is_away_nothing_has_ended_and_nothing_is_taken(
 
 @pytest.mark.timeout(180)
 def test_the_same_script_runs_on_grid_engine_by_one_option(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    words = ["script.py", "JOB", "--foreground", "--executor=sge", "--ntasks=3", "--n=300", "--pause=0.02"]
-    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr + (tmp_path / "JOB.log").read_text()[-3000:]
-    assert sorted(map(int, (tmp_path / "JOB.success").read_text().split())) == list(range(300))
+    run_script(tmp_path, "--executor=sge", "--ntasks=3", "--n=300", "--pause=0.02")
+    assert accepted(tmp_path) == list(range(300))

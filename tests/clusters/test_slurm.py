@@ -17,7 +17,7 @@ from coordinator.core.statuses import Cause, State
 from coordinator.errors import SchedulerAway, SubmitRefused
 from coordinator.executors.scheduler import Scheduler
 from coordinator.executors.slurm import Slurm as Dialect
-from tests.clusters.schedulers import HANG_S, Submission
+from tests.clusters.schedulers import HANG_S, JOB_S, Submission, accepted, log_of, run_script, script_in
 from tests.clusters.slurm import MAX_ARRAY, Slurm
 
 pytestmark = [pytest.mark.usefixtures("own_slurm"), pytest.mark.xdist_group("slurm")]  # one cluster is enough
@@ -67,9 +67,7 @@ def test_what_slurm_refuses_is_a_refusal_with_its_words(
 
 def test_who_waits_says_why_and_a_cancel_ends_both(scheduler: Scheduler, tmp_path: Path) -> None:
     jobs = Submission(scheduler, tmp_path, *[["sleep", "100"]] * 3, cores=4).submit()
-    over = time.monotonic() + HANG_S
-    while sorted(s.state.value for s in jobs.statuses()) != ["runs", "runs", "waits"]:
-        assert time.monotonic() < over
+    jobs.until(lambda found: sorted(status.state.value for status in found) == ["runs", "runs", "waits"])
     waiting = next(status for status in jobs.statuses() if status.state is State.WAITS)
     assert waiting.words in ("Resources", "Priority")
     jobs.cancel(1)
@@ -151,46 +149,15 @@ def test_a_submitter_killed_at_any_moment_leaves_a_job_that_runs_once(scheduler:
 
 # --- the farm -----------------------------------------------------------------------------------------------
 
-SCRIPT = """
-import os, sys, time
-import coordinator
-
-
-def work(server, pause=0.0):
-    "note who works on each ID"
-    for task_id in server:
-        with open(f"worked.{os.getpid()}", "a") as file:
-            print(task_id, os.environ.get("SLURM_ARRAY_TASK_ID", "-"), file=file)
-        time.sleep(pause)
-        yield task_id
-
-
-def serve(n=100):
-    "numbers"
-    yield from range(n)
-
-
-if __name__ == "__main__":
-    coordinator.start_client_or_server(work, serve, [], __file__)
-"""
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> list[str]:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    return [sys.executable, "script.py"]
-
 
 def worked(place: Path) -> list[str]:
     return [line for path in place.glob("worked.*") for line in path.read_text().splitlines()]
 
 
 @pytest.mark.timeout(180)
-def test_the_same_script_runs_on_slurm_by_one_option(script: list[str], tmp_path: Path) -> None:
-    words = ["JOB", "--foreground", "--executor=slurm", "--ntasks=3", "--memory=150mb", "--n=300", "--pause=0.02"]
-    done = subprocess.run([*script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr + (tmp_path / "JOB.log").read_text()[-3000:]
-    assert sorted(map(int, (tmp_path / "JOB.success").read_text().split())) == list(range(300))
+def test_the_same_script_runs_on_slurm_by_one_option(tmp_path: Path) -> None:
+    run_script(tmp_path, "--executor=slurm", "--ntasks=3", "--memory=150mb", "--n=300", "--pause=0.02")
+    assert accepted(tmp_path) == list(range(300))
     lines = worked(tmp_path)
     assert sorted(int(line.split()[0]) for line in lines) == list(range(300))
     assert {line.split()[1] for line in lines} <= {"1", "2", "3"}
@@ -199,22 +166,22 @@ def test_the_same_script_runs_on_slurm_by_one_option(script: list[str], tmp_path
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_a_processor_that_slurm_takes_away_is_replaced(script: list[str], own_slurm: Slurm, tmp_path: Path) -> None:
-    words = ["JOB", "--foreground", "--executor=slurm", "--ntasks=1", "--n=100", "--pause=0.2"]
-    with subprocess.Popen([*script, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+def test_a_processor_that_slurm_takes_away_is_replaced(own_slurm: Slurm, tmp_path: Path) -> None:
+    argv = [*script_in(tmp_path), "--executor=slurm", "--ntasks=1", "--n=100", "--pause=0.2"]
+    with subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         over = time.monotonic() + HANG_S
         while len(worked(tmp_path)) < 5:
-            assert time.monotonic() < over, (tmp_path / "JOB.log").read_text()[-3000:]
+            assert time.monotonic() < over, log_of(tmp_path)
             time.sleep(0.1)
         (running,) = own_slurm.jobs("RUNNING")
         own_slurm.run("scancel", running)
         try:
-            process.wait(150)
+            process.wait(JOB_S)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        assert process.returncode == 0, (tmp_path / "JOB.log").read_text()[-3000:]
-    assert sorted(map(int, (tmp_path / "JOB.success").read_text().split())) == list(range(100))
+        assert process.returncode == 0, log_of(tmp_path)
+    assert accepted(tmp_path) == list(range(100))
     assert len(list(tmp_path.glob("worked.*"))) == 2
     assert not own_slurm.jobs("PENDING", "RUNNING")
     assert os.listdir(tmp_path / "JOB.site")
