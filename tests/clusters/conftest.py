@@ -1,4 +1,7 @@
-"""The clusters of these tests: real ones, started once in a test session, on free ports of this machine's loopback."""
+"""The clusters of these tests: real ones, on free ports of this machine's loopback.
+
+One of each kind is started once in a test session; a test that kills daemons has one of its own.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,7 @@ C = TypeVar("C", Slurm, GridEngine)
 
 @pytest.fixture(scope="session")
 def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    reason = slurm.missing()
-    if reason is not None:
-        pytest.skip(f"a Slurm of the tests {reason}")
-    with Slurm(tmp_path_factory.mktemp("slurm")) as cluster:
+    with made(Slurm, slurm.missing(), tmp_path_factory) as cluster:
         yield cluster
 
 
@@ -29,12 +29,18 @@ def own_slurm(slurm_cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return found(slurm_cluster, monkeypatch)
 
 
+@pytest.fixture
+def mortal_slurm(
+    own_slurm: Slurm, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Slurm]:
+    """One that this test may damage; ``own_slurm`` comes first, so that the commands find this one."""
+    with made(Slurm, None, tmp_path_factory) as cluster:
+        yield found(cluster, monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def sge_cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GridEngine]:
-    reason = gridengine.missing()
-    if reason is not None:
-        pytest.skip(f"a Grid Engine of the tests {reason}")
-    with GridEngine(tmp_path_factory.mktemp("sge")) as cell:
+    with made(GridEngine, gridengine.missing(), tmp_path_factory) as cell:
         yield cell
 
 
@@ -47,8 +53,15 @@ def own_sge(sge_cell: GridEngine, monkeypatch: pytest.MonkeyPatch) -> GridEngine
 def mortal_sge(
     own_sge: GridEngine, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[GridEngine]:
-    with GridEngine(tmp_path_factory.mktemp("mortal")) as cell:
+    with made(GridEngine, None, tmp_path_factory) as cell:
         yield found(cell, monkeypatch)
+
+
+def made(kind: type[C], lacks: str | None, places: pytest.TempPathFactory) -> C:
+    """In a directory of its own, and not up yet. ``lacks``: why this machine cannot have one."""
+    if lacks is not None:
+        pytest.skip(f"a {kind.__name__} of the tests {lacks}")
+    return kind(places.mktemp(kind.__name__))
 
 
 def found(cluster: C, monkeypatch: pytest.MonkeyPatch) -> C:

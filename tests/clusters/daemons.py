@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -16,8 +15,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
-
-from tests.testbed.processes import detach
 
 #: bounds on what hangs, no promises of speed
 HANG_S, END_S = 50.0, 15.0
@@ -49,18 +46,6 @@ class Daemons:
             )  # fmt: skip
         self._running[name] = process
         self._stack.callback(self.end, name)
-
-    def start_again(self, name: str, *argv: str) -> None:
-        """One that a test has killed: it is the session's, and nobody finds it among what the test left."""
-        with open(self.place / f"{name}.out", "ab") as out:
-            process = detach(argv, stdout=out, stderr=out, env=self.environment, cwd=self.place)
-
-        def end() -> None:
-            process.signal(signal.SIGTERM)
-            if not process.wait(END_S):
-                process.signal(signal.SIGKILL)
-
-        self._stack.callback(end)
 
     def end(self, name: str) -> None:
         process = self._running.pop(name, None)
@@ -145,7 +130,7 @@ def free_ports(count: int) -> list[int]:
 def lacking(programs: Mapping[str, str]) -> str | None:
     """``{program: Debian's package}``: why such a cluster cannot be had here, None if it can."""
     if os.geteuid() != 0:
-        return "a cluster of the tests needs root: its daemons start jobs for others"
+        return "needs root: its daemons start jobs for others"
     path = f"{os.environ['PATH']}:{SBIN}"
     missing = {name: package for name, package in programs.items() if shutil.which(name, path=path) is None}
     if missing:

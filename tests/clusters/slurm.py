@@ -120,15 +120,17 @@ class Slurm(Cluster):
         self.run("scancel", "--user=root", "--signal=KILL", "--full")
         self.run("scancel", "--user=root")
         self.daemons.wait("the jobs did not end", lambda: not self.jobs("RUNNING", "COMPLETING"))
+        # A slurmstepd has a socket NODE_JOB.STEP while it lives, and outlives its slurmd: of one that could not tell
+        # the controller how its job ended, that is up to 15 s after this one is back.
+        self.daemons.wait("a slurmstepd did not end", lambda: not [*self.place.glob("spool.n*/n*_*.*")])
 
     def jobs(self, *states: str) -> list[str]:
         """Ids of those in the queue in these states, of all if there is none."""
         chosen = ",".join(states) or "all"
         return self.run("squeue", "--noheader", "--array", f"--states={chosen}", "--format=%i").stdout.split()
 
-    def start_controller(self, again: bool = False) -> None:
-        start = self.daemons.start_again if again else self.daemons.start
-        start("slurmctld", "slurmctld", "-D", "-f", str(self.place / "slurm.conf"))
+    def start_controller(self) -> None:
+        self.daemons.start("slurmctld", "slurmctld", "-D", "-f", str(self.place / "slurm.conf"))
 
     def start_node(self, name: str) -> None:
         (self.place / f"spool.{name}").mkdir(exist_ok=True)

@@ -187,14 +187,13 @@ def test_a_processor_that_slurm_takes_away_is_replaced(own_slurm: Slurm, tmp_pat
     assert os.listdir(tmp_path / "JOB.site")
 
 
-# The last one: what a controller had not saved before it was killed may stay on its nodes for a while.
 @pytest.mark.timeout(240)  # its commands try again for a while
 def test_while_the_controller_is_away_nothing_has_ended_and_nothing_is_taken(
-    scheduler: Scheduler, own_slurm: Slurm, tmp_path: Path
+    scheduler: Scheduler, mortal_slurm: Slurm, tmp_path: Path
 ) -> None:
     job = Submission(scheduler, tmp_path, ["sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exit 4"]).submit()
     job.wait(State.RUNS)
-    own_slurm.daemons.kill("slurmctld")
+    mortal_slurm.daemons.kill("slurmctld")
     try:
         (status,) = job.statuses()
         assert status.state is State.UNKNOWN
@@ -206,7 +205,7 @@ def test_while_the_controller_is_away_nothing_has_ended_and_nothing_is_taken(
         (tmp_path / "go").touch()
         assert job.exits()[0].code == 4  # its own word comes all the same
     finally:
-        own_slurm.start_controller(again=True)
-        own_slurm.wait_for_controller()
+        mortal_slurm.start_controller()
+        mortal_slurm.wait_for_controller()
     # What it had not saved it has forgotten: it may say that this job waits, which has ended.
     job.cancel()
