@@ -13,7 +13,7 @@ from coordinator.executors.sge import Sge
 from tests.clusters.gridengine import GridEngine
 from tests.clusters.schedulers import Submission, accepted, run_script
 
-pytestmark = [pytest.mark.usefixtures("own_sge"), pytest.mark.xdist_group("sge")]  # one cell is enough
+pytestmark = pytest.mark.usefixtures("own_sge")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from coordinator.executors.slurm import Slurm as Dialect
 from tests.clusters.schedulers import HANG_S, JOB_S, Submission, accepted, log_of, run_script, script_in
 from tests.clusters.slurm import MAX_ARRAY, Slurm
 
-pytestmark = [pytest.mark.usefixtures("own_slurm"), pytest.mark.xdist_group("slurm")]  # one cluster is enough
+pytestmark = pytest.mark.usefixtures("own_slurm")
 
 
 @pytest.fixture
