@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.core.needs import GIB, MIB, Needs
-from coordinator.core.statuses import Cause, Intent, Row, State, Status, Used, mark_in
+from coordinator.core.statuses import Cause, Row, State, Status, Used, mark_in
 from coordinator.errors import BadNeeds, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
 from coordinator.executors.lsf import USUAL_ARRAY, Lsf
+from tests.unit.dialects import ANY, MARK, check_fault, check_garbage, ended, intent, ours_of, rows_of
 
 LSF = Lsf()
-MARK = "k3f2a4b7q2"
 FIELDS = "jobid jobindex stat job_name exec_host exit_code exit_reason pend_reason cpu_used run_time max_mem"
 BJOBS = ["bjobs", "-a", "-json", "-o", FIELDS]
 
@@ -116,10 +116,6 @@ ARRAY = json.dumps(
         ],
     }
 )
-
-
-def intent(name: str = "map", needs: Needs | None = None, count: int = 1, directory: str = "/shared/b1") -> Intent:
-    return Intent(MARK, name, directory, needs or Needs(), count)
 
 
 def record(**fields: str) -> Status:
@@ -249,9 +245,7 @@ def test_an_answer_without_one_id_is_unclear(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_fault_is_a_refusal_an_absence_or_unclear(text: str, kind: type[SchedulerError]) -> None:
-    fault = LSF.fault(text)
-    assert type(fault) is kind
-    assert fault.transient == (kind is not SubmitRefused)
+    check_fault(LSF, text, kind)
 
 
 @pytest.mark.parametrize(
@@ -393,8 +387,6 @@ def test_the_site_says_how_large_an_array_may_be() -> None:
     assert LSF.largest_array() == ["bparams", "-a"]
 
 
-ANY = st.text(max_size=12) | st.sampled_from(["short", "a-b@c", "-x", "1gb", "04:59:00", "a\nb", "=1", ""])
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 HYPHENS = {"-J", "-o", "-cwd", "-n", "-R", "-M", "-W", "-gpu", "-q", "-P"}
 
 
@@ -414,13 +406,8 @@ def test_nothing_that_people_write_becomes_another_word_or_line(
             argv = LSF.submit(intent(name, Needs.of(told)), "/b/script", "/b/output")
         except BadNeeds:
             continue
-        assert not [each for each in argv if CONTROL.search(each)]
-        theirs = [word] if "options" in told else []
-        ours = argv[1 : len(argv) - 2 - len(theirs)]
-        assert argv[1 + len(ours) :] == [*theirs, "/bin/sh", "/b/script"]
-        # Options and values take turns; no value begins like an option.
-        assert set(ours[::2]) <= HYPHENS
-        assert not [value for value in ours[1::2] if value.startswith("-") or not value]
+        ours = ours_of(argv, [word] if "options" in told else [], ["/bin/sh", "/b/script"], HYPHENS)
+        assert all(ours[1::2])
         assert mark_in(ours[1]) == MARK
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*\.[a-z2-7]{10}", ours[1])
 
@@ -445,11 +432,7 @@ JSON = st.recursive(
 @given(st.text() | JSON.map(lambda told: json.dumps({"RECORDS": told})) | JSON.map(json.dumps))
 def test_garbage_is_never_an_end(text: str) -> None:
     for garbage in (text, f"{{{text}", f'{{"RECORDS":[{text}]}}'):
-        try:
-            rows = LSF.queued(garbage)
-        except ValueError:
-            continue
-        assert not [row for row in rows if row.status.state is State.ENDED]
+        assert not ended(rows_of(garbage, LSF.queued))
 
 
 @given(st.sampled_from(FIELDS.upper().split()[1:]), st.text() | JSON)
@@ -466,8 +449,6 @@ def test_any_value_of_a_field_is_read_or_refused(field: str, value: object) -> N
 
 @given(st.text())
 def test_garbage_is_some_fault_no_id_and_a_size_of_an_array(text: str) -> None:
-    assert type(LSF.fault(text)) in (SchedulerAway, SubmitUnclear, SubmitRefused)
-    assert LSF.largest(text) >= 1
-    LSF.gone(text)
+    check_garbage(LSF, text)
     with pytest.raises(SubmitUnclear):
         LSF.native_id(text)

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.core.needs import Needs
-from coordinator.core.statuses import Cause, Intent, Row, State, Status, Used, mark_in
+from coordinator.core.statuses import Cause, Row, State, Status, Used, mark_in
 from coordinator.errors import BadNeeds, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
 from coordinator.executors.pbs import LONGEST_NAME, Pbs, Torque
+from tests.unit.dialects import ANY, CONTROL, MARK, check_fault, check_garbage, ended, intent, ours_of, rows_of
 
 PBS, TORQUE = Pbs(), Torque()
 BOTH = pytest.mark.parametrize("dialect", [PBS, TORQUE], ids=["pbs", "torque"])
-MARK = "k3f2a4b7q2"
 
 # aiidateam/aiida-core, tests/schedulers/test_pbspro.py (text_qstat_f_to_test), shortened
 PBS_QUEUE = """\
@@ -194,10 +194,6 @@ Job Id:\t2
 \texec_host = n1/1+n2/1
 
 """
-
-
-def intent(name: str = "map", needs: Needs | None = None, count: int = 1, directory: str = "/shared/b1") -> Intent:
-    return Intent(MARK, name, directory, needs or Needs(), count)
 
 
 def statuses(rows: list[Row]) -> dict[tuple[str, tuple[int, ...]], Status]:
@@ -386,9 +382,7 @@ def test_an_answer_without_one_id_is_unclear(dialect: Pbs | Torque, text: str) -
 def test_a_fault_is_a_refusal_an_absence_or_unclear(
     dialect: Pbs | Torque, text: str, kind: type[SchedulerError]
 ) -> None:
-    fault = dialect.fault(text)
-    assert type(fault) is kind
-    assert fault.transient == (kind is not SubmitRefused)
+    check_fault(dialect, text, kind)
 
 
 @BOTH
@@ -557,8 +551,6 @@ def test_the_site_says_how_large_an_array_may_be() -> None:
     assert (PBS.largest("nothing"), TORQUE.largest("max_array_size = 3")) == (10_000, 1_000)
 
 
-ANY = st.text(max_size=12) | st.sampled_from(["short", "a-b@c", "-x", "1gb", "04:59:00", "a\nb", "=1", ""])
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 HYPHENS = {"-C", "-N", "-j", "-o", "-e", "-J", "-t", "-l", "-q", "-A"}
 
 
@@ -578,13 +570,8 @@ def test_nothing_that_people_write_becomes_another_word_or_line(
             argv = dialect.submit(intent(name, Needs.of(told), count), "/b/script", "/b/output")
         except BadNeeds:
             continue
-        assert not [each for each in argv if CONTROL.search(each)]
-        theirs = [word] if "options" in told else []
-        ours = argv[1 : len(argv) - 1 - len(theirs)]
-        assert argv[1 + len(ours) :] == [*theirs, "/b/script"]
-        # Options and values take turns; no value begins like an option, and one is empty.
-        assert set(ours[::2]) <= HYPHENS
-        assert not [value for value in ours[1::2] if value.startswith("-")]
+        ours = ours_of(argv, [word] if "options" in told else [], ["/b/script"], HYPHENS)
+        # Only the prefix of directives is empty.
         assert [ours[at - 1] for at, value in enumerate(ours) if not value] == (["-C"] if dialect is PBS else [])
         written = ours[ours.index("-N") + 1]
         assert mark_in(written) == MARK
@@ -604,14 +591,10 @@ def test_a_path_is_one_word_and_no_option(dialect: Pbs | Torque, path: str) -> N
 
 @given(st.text())
 def test_garbage_is_never_an_end(text: str) -> None:
-    for read in (PBS.queued, PBS.remembered, TORQUE.queued):
-        for garbage in (text, f"Job Id: 7.s\n{text}", f"Job Id: 7.s\n    job_state = {text}"):
-            try:
-                rows = read(garbage)
-            except ValueError:
-                continue
-            first = text.partition("\n")[0]
-            assert first in ("C", "F", "X") or not [row for row in rows if row.status.state is State.ENDED]
+    for garbage in (text, f"Job Id: 7.s\n{text}", f"Job Id: 7.s\n    job_state = {text}"):
+        rows = rows_of(garbage, PBS.queued, PBS.remembered, TORQUE.queued)
+        first = text.partition("\n")[0]
+        assert first in ("C", "F", "X") or not ended(rows)
 
 
 @given(st.text())
@@ -627,9 +610,7 @@ def test_garbage_is_no_id(text: str) -> None:
 @given(st.text())
 def test_garbage_is_some_fault_and_a_size_of_an_array(text: str) -> None:
     for dialect in (PBS, TORQUE):
-        assert type(dialect.fault(text)) in (SchedulerAway, SubmitUnclear, SubmitRefused)
-        assert dialect.largest(text) >= 1
-        dialect.gone(text)
+        check_garbage(dialect, text)
 
 
 @settings(max_examples=500)

@@ -23,6 +23,7 @@ from coordinator.core.statuses import Cause, Intent, Row, State, Status, Used, m
 from coordinator.errors import BadNeeds, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
 from coordinator.executors.dialect import Dialect
 from coordinator.executors.sge import MOST_ARRAY, USUAL_ARRAY, Sge
+from tests.unit.dialects import check_fault, check_garbage, rows_of
 
 SGE: Dialect = Sge()
 MARK = "abcdefgh23"
@@ -268,7 +269,7 @@ def test_an_answer_without_one_id_is_unclear(text: str) -> None:
 def test_a_fault_says_whether_to_ask_again_to_look_for_the_job_or_to_give_up(
     text: str, kind: type[SchedulerError]
 ) -> None:
-    assert type(SGE.fault(text)) is kind
+    check_fault(SGE, text, kind)
     assert SGE.fault(text).message.startswith("Grid Engine")
     assert not SGE.gone(text)
 
@@ -703,23 +704,11 @@ def test_a_record_that_breaks_off_is_no_end() -> None:
 # --- garbage ----------------------------------------------------------------------------------------------------------
 
 
-def rows(text: str) -> list[Row]:
-    found: list[Row] = []
-    for read in (SGE.queued, SGE.remembered):
-        try:
-            found += read(text)
-        except ValueError:
-            continue
-    return found
-
-
 @settings(max_examples=500, deadline=None)
 @given(st.text(max_size=200))
 def test_garbage_is_never_an_end(text: str) -> None:
-    assert all(row.status.state is State.UNKNOWN for row in rows(text))
-    assert isinstance(SGE.fault(text), SchedulerError)
-    assert SGE.gone(text) in (True, False)
-    assert SGE.largest(text) >= 1
+    assert all(row.status.state is State.UNKNOWN for row in rows_of(text, SGE.queued, SGE.remembered))
+    check_garbage(SGE, text)
     with contextlib.suppress(SubmitUnclear):
         assert SGE.native_id(text).isdecimal()
 
@@ -731,4 +720,5 @@ PIECES = st.one_of(st.text(max_size=5), st.sampled_from(["=" * 62 + "\n", "\n", 
 @settings(max_examples=1000, deadline=None)
 @given(ANSWERS, st.integers(0, 2500), st.integers(0, 40), PIECES)
 def test_an_answer_with_a_torn_piece_is_rows_or_a_value_error(text: str, at: int, length: int, piece: str) -> None:
-    assert all(row.native.isdecimal() for row in rows(text[:at] + piece + text[at + length :]))
+    torn = text[:at] + piece + text[at + length :]
+    assert all(row.native.isdecimal() for row in rows_of(torn, SGE.queued, SGE.remembered))

@@ -12,16 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.core.needs import GIB, Needs
-from coordinator.core.statuses import Cause, Intent, State, mark_in
+from coordinator.core.statuses import Cause, State, mark_in
 from coordinator.errors import BadNeeds, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
 from coordinator.executors.slurm import USUAL_ARRAY, Slurm
+from tests.unit.dialects import MARK, check_fault, check_no_control, ended, intent, rows_of
 
 SLURM = Slurm()
-MARK = "k3f2a4b7q2"
-
-
-def intent(name: str = "map", needs: Needs | None = None, count: int = 1, directory: str = "/shared/b1") -> Intent:
-    return Intent(MARK, name, directory, needs or Needs(), count)
 
 
 def test_a_job_asks_for_what_it_needs() -> None:
@@ -115,9 +111,7 @@ def test_an_answer_without_an_id_is_unclear(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_fault_is_a_refusal_an_absence_or_unclear(text: str, kind: type[SchedulerError]) -> None:
-    fault = SLURM.fault(text)
-    assert type(fault) is kind
-    assert fault.transient == (kind is not SubmitRefused)
+    check_fault(SLURM, text, kind)
 
 
 # squeue --array --states=all with our format, after the fields of squeue(1)
@@ -210,7 +204,6 @@ def test_what_else_users_say_reaches_sbatch_as_it_is() -> None:
 
 ANY = st.text(max_size=60)
 NUMBERS = st.integers(-5, 10**20)
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @pytest.mark.timeout(300)
@@ -227,7 +220,7 @@ def test_nothing_that_people_write_becomes_another_word_or_line(
         argv = SLURM.submit(intent(name, needs), "/b/script", "/b/output")
     except BadNeeds:
         return
-    assert not [word for word in argv if CONTROL.search(word)]
+    check_no_control(argv)
     theirs = len(argv) - 1 - len(words)
     assert argv[theirs:-1] == words
     ours = argv[1:theirs]
@@ -239,9 +232,4 @@ def test_nothing_that_people_write_becomes_another_word_or_line(
 
 @given(st.text())
 def test_garbage_is_never_an_end(text: str) -> None:
-    for read in (SLURM.queued, SLURM.remembered):
-        try:
-            rows = read(text)
-        except ValueError:
-            continue
-        assert not [row for row in rows if row.status.state is State.ENDED]
+    assert not ended(rows_of(text, SLURM.queued, SLURM.remembered))
