@@ -78,6 +78,9 @@ class LocalJobs:
         found: dict[Place, Status] = {}
         alive = self._wake() if asked else True
         waits = False
+        # An end is written down before its element runs no more, so that this look comes first: what ends between the
+        # two is over, and what is in neither had not begun yet.
+        begun = self._spool.begun_places()
         for native, (mark, indices) in asked.items():
             number = int(native)
             told = self._spool.asked(number)
@@ -85,14 +88,12 @@ class LocalJobs:
             over = self._spool.over(number) if known else {}
             for index in indices:
                 status = Status(State.UNKNOWN, words=f"{self._spool.place} knows nothing of it", forgotten=True)
-                if known and index not in over:
-                    runs = self._spool.runs(number, index)
-                    # It may have ended between the two looks.
-                    over = over if runs else self._spool.over(number)
-                    host, words = (os.uname().nodename, "") if runs else ("", "it waits for room on this machine")
-                    status = Status(State.RUNS if runs else State.WAITS, words=words, host=host)
                 if index in over:
                     status = over[index].status
+                elif known and (number, index) in begun:
+                    status = Status(State.RUNS, host=os.uname().nodename)
+                elif known:
+                    status = Status(State.WAITS, words="it waits for room on this machine")
                 waits = waits or status.state in (State.RUNS, State.WAITS)
                 found[native, index] = status
         if waits and not alive:

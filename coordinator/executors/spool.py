@@ -142,20 +142,20 @@ class Spool:
 
     def running(self) -> Iterator[tuple[int, int, ProcessIdentity, float]]:
         """(id, index, who it is, CLOCK_BOOTTIME seconds of its start) of what has not been seen to end."""
-        for name in os.listdir(self.place / "running"):
-            number, _, index = name.partition(".")
-            if not number.isdecimal() or not index.isdecimal():
-                continue
-            told = self._read(self.place / "running" / name)
+        for number, index in self.begun_places():
+            path = self.place / "running" / f"{number}.{index}"
+            told = self._read(path)
             if told is None:
                 continue
             try:
-                yield int(number), int(index), ProcessIdentity(*told["who"]), float(told["since"])
+                yield number, index, ProcessIdentity(*told["who"]), float(told["since"])
             except (KeyError, TypeError, ValueError) as error:
-                self._set_aside(self.place / "running" / name, error)
+                self._set_aside(path, error)
 
-    def runs(self, number: int, index: int) -> bool:
-        return (self.place / "running" / f"{number}.{index}").exists()
+    def begun_places(self) -> set[tuple[int, int]]:
+        """(id, index) of what has begun and is not seen to have ended, by the names of the files."""
+        names = (name.partition(".") for name in os.listdir(self.place / "running"))
+        return {(int(number), int(index)) for number, _, index in names if number.isdecimal() and index.isdecimal()}
 
     # --- what the supervisor writes ---------------------------------------------------------------------
 
