@@ -22,7 +22,7 @@ from coordinator.errors import BadOption, SchedulerError, SubmitRefused
 from coordinator.executors import jobexecutor, named
 from coordinator.executors.filejobs import FileJobs
 from coordinator.executors.jobexecutor import Place, script_of, write_submission
-from coordinator.executors.jobscript import Element
+from coordinator.executors.jobscript import NATIVE_ID, Element
 from coordinator.executors.localjobs import LocalJobs
 
 #: of the script of a job that a user's own executor starts; nobody sets them, since it is one job
@@ -54,7 +54,7 @@ class JobExecutor:
 
     def get_job_id(self) -> str | None:
         """Of the job that calls; None outside one."""
-        return os.environ.get("COORDINATOR_NATIVE_ID")
+        return os.environ.get(NATIVE_ID)
 
     def get_job_summary(self, ClusterID: str | None = None) -> dict[str, Any]:
         """What is known of a job, by default of the one that calls."""

@@ -16,6 +16,7 @@ from coordinator.batch.executors import JobExecutor, executor
 from coordinator.batch.home import home, this_job
 from coordinator.batch.selection import Batches, ids, not_in_states, of_batches, spared
 from coordinator.errors import BadInput, StateError
+from coordinator.executors.jobscript import BEGAN
 from coordinator.jobs import changes
 from coordinator.jobs.information import info_of
 from coordinator.jobs.records import job_of
@@ -30,7 +31,7 @@ def get_job_info(BatchID: int | None = None, JobIndex: int | None = None, SetID:
     hostname and ClusterID are kept. Raises NoSuchJob, and StateError if another attempt has taken its place."""
     place = _mine(BatchID, JobIndex)
     if SetID and place is not None:
-        began = os.environ.get("COORDINATOR_BEGAN", "")
+        began = os.environ.get(BEGAN, "")
         told = {"kind": "begin", "by": list(place), "host": os.uname().nodename}
         return _report({**told, "began": float(began) if began.isdecimal() else time.time()})
     at = home()

@@ -8,7 +8,6 @@ dialects make rows of text, and :mod:`coordinator.executors.scheduler` does ever
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -87,10 +86,6 @@ class Intent:
     directory: str
     needs: Needs = field(default_factory=Needs)
     count: int = 1
-
-
-#: what a native id must be of: {native: mark}. An id that now carries another mark was given to somebody else
-Asked = Mapping[str, str]
 
 
 def mark_of(number: int) -> str:

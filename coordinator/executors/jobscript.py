@@ -32,6 +32,8 @@ from coordinator.errors import BadInput
 NO_LINE, NO_CLAIM = 72, 73
 #: what the script calls a job to which nobody gave an id
 NO_ID = "none"
+#: in a job's environment: ID.INDEX, and seconds since the epoch of its begin
+NATIVE_ID, BEGAN = "COORDINATOR_NATIVE_ID", "COORDINATOR_BEGAN"
 
 SCRIPT = """\
 #!/bin/sh
@@ -78,9 +80,9 @@ code=0
 if ! cd -- "$directory" 2>>"$err"; then
     code=@NO_LINE@
 else
-    COORDINATOR_NATIVE_ID=$me
-    COORDINATOR_BEGAN=$began
-    export COORDINATOR_NATIVE_ID COORDINATOR_BEGAN
+    @NATIVE_ID@=$me
+    @BEGAN@=$began
+    export @NATIVE_ID@ @BEGAN@
     "$@" </dev/null >>"$out" 2>>"$err" &
     child=$!
     for signal in TERM INT HUP USR1 USR2 XCPU CONT; do trap "kill -$signal $child 2>/dev/null" $signal; done
@@ -109,10 +111,6 @@ _RESERVED = frozenset(
     ("here", "native", "index", "found", "newline", "line", "host", "me", "began", "first", "rest", "code", "child",
      "signal", "used", "record", "directory", "out", "err", "mask", "IFS", "ENV", "BASH_ENV")
 )  # fmt: skip
-
-
-#: in a job's environment: ID.INDEX, and seconds since the epoch of its begin
-NATIVE_ID, BEGAN = "COORDINATOR_NATIVE_ID", "COORDINATOR_BEGAN"
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def script(here: str, id_variable: str, index_variables: Sequence[str]) -> str:
     numbers = " ".join(f'"${{{name}:-}}"' for name in index_variables)
     values = {
         "HERE": shlex.quote(here), "ID": id_variable, "INDICES": numbers,
-        "NO_LINE": str(NO_LINE), "NO_CLAIM": str(NO_CLAIM), "NO_ID": NO_ID,
+        "NO_LINE": str(NO_LINE), "NO_CLAIM": str(NO_CLAIM), "NO_ID": NO_ID, "NATIVE_ID": NATIVE_ID, "BEGAN": BEGAN,
     }  # fmt: skip
     return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], SCRIPT)
 
