@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coordinator.addresses import Address
 from coordinator.core.exchange import text_of
 from coordinator.errors import ControllerLost, CoordinatorError, NoSuchRule, PeerLost
+from coordinator.logs import tell_of_end
 
 if TYPE_CHECKING:
     import asyncio
@@ -91,7 +93,8 @@ class RemoteLink:
     ) -> None:
         self._loop = loop
         self._task = loop.create_task(self._beat(tell, hear))
-        self._task.add_done_callback(_tell_of_end)
+        # Beats end with the job.
+        self._task.add_done_callback(partial(tell_of_end, log, "the beats to the resource controller ended"))
 
     async def _beat(self, tell: Callable[[], dict[str, Any]], hear: Callable[[dict[str, Any]], None]) -> None:
         import asyncio
@@ -177,12 +180,6 @@ class RemoteLink:
             log.warning("not unregistered url=%s reason=%s; it notices within 30 s", self.url, error.message)
         finally:
             connection.close()
-
-
-def _tell_of_end(beats: asyncio.Task[None]) -> None:
-    """Beats end with the job; that they end by a fault of ours must not stay unseen."""
-    if not beats.cancelled() and (error := beats.exception()) is not None:
-        log.error("the beats to the resource controller ended: %r", error, exc_info=error)
 
 
 def nobody_words(url: str, error: PeerLost) -> str:

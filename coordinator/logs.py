@@ -13,8 +13,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from coordinator import paths
+
+if TYPE_CHECKING:
+    import asyncio
 
 #: The logger above all of ours; what happens to it happens to ``coordinator.*``.
 ROOT = "coordinator"
@@ -52,6 +56,12 @@ def close_log() -> None:
         handler.close()
     log.setLevel(logging.NOTSET)
     log.propagate = True
+
+
+def tell_of_end(log: logging.Logger, what: str, task: asyncio.Task[None]) -> None:
+    """When a task is done that goes on until it is cancelled: that it ended by a fault of ours must not stay unseen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s: %r", what, error, exc_info=error)
 
 
 class LineFormatter(logging.Formatter):

@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import coordinator
@@ -27,6 +28,8 @@ from coordinator.errors import BadInput, CoordinatorError, SchedulerError, Submi
 from coordinator.executors.base import Started
 from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.jobscript import Element
+from coordinator.executors.local import package_path
+from coordinator.logs import tell_of_end
 
 log = logging.getLogger("coordinator.site")
 
@@ -77,7 +80,7 @@ class SiteExecutor:
         """Before the first start."""
         self._loop = loop
         self._task = loop.create_task(self._attend())
-        self._task.add_done_callback(_tell_of_end)
+        self._task.add_done_callback(partial(tell_of_end, log, "nobody looks after the scheduler any more"))
 
     # --- what the Crew asks -----------------------------------------------------------------------------
 
@@ -288,7 +291,7 @@ class SiteExecutor:
             argv = ["/bin/sh", "-c", start, "sh", sys.executable, orders]
             at = os.path.join(here, str(index))
             elements.append(
-                Element(argv, here, at, f"{at}.out", f"{at}.err", {"PYTHONPATH": os.pathsep.join(_package_path())})
+                Element(argv, here, at, f"{at}.out", f"{at}.err", {"PYTHONPATH": os.pathsep.join(package_path())})
             )
         paths.replace_private(os.path.join(here, "intent"), json.dumps({"mark": mark, "count": len(keepers)}).encode())
         self._jobs.prepare(intent, elements)
@@ -347,12 +350,6 @@ def _places(keepers: Iterable[Keeper]) -> list[tuple[str, int | None, int]]:
     return [(k.native, k.index, k.intent.count) for k in keepers if k.native is not None and k.intent is not None]
 
 
-def _tell_of_end(task: asyncio.Task[None]) -> None:
-    """It goes on until it is cancelled; that it ended by a fault of ours must not stay unseen."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("nobody looks after the scheduler any more: %r", error, exc_info=error)
-
-
 def _orders_file(keeper: Keeper) -> str:
     assert keeper.intent is not None
     return os.path.join(keeper.intent.directory, f"orders.{keeper.index}")
@@ -368,9 +365,3 @@ def _end_of(keeper: Keeper, status: Status) -> str:
     how = status.words or (f"signal {status.signal}" if status.signal else f"exit status {status.code}")
     cause = status.cause.value
     return said or (how if not cause or cause in how else f"{cause}: {how}")
-
-
-def _package_path() -> Sequence[str]:
-    from coordinator.executors.local import package_path
-
-    return package_path()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,26 @@ def test_what_is_wrong_says_so(lines):
     log.warning("resting host=%s", "node1")
     log.error("failed")
     assert lines() == ["warning: resting host=node1", "error: failed"]
+
+
+def test_of_a_task_that_goes_on_only_an_end_by_a_fault_is_told(lines):
+    async def end(fault: Exception | None) -> None:
+        async def work() -> None:
+            if fault is not None:
+                raise fault
+            await asyncio.Event().wait()
+
+        task = asyncio.get_running_loop().create_task(work())
+        task.add_done_callback(partial(logs.tell_of_end, log, "the beats ended"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(end(None))
+    assert lines() == []
+    asyncio.run(end(ValueError("x")))
+    assert lines()[0] == "error: the beats ended: ValueError('x')"
+    assert lines()[-1] == "    ValueError: x"
 
 
 def test_a_value_cannot_forge_a_line(lines):
