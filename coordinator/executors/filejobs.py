@@ -29,6 +29,7 @@ class FileJobs:
 
     name = "file"
     poll_s = 30.0
+    here = False
 
     def __init__(self, script: Path | None = None) -> None:
         self._script = script or Path.cwd() / "jobs.sh"

@@ -21,9 +21,11 @@ Place = tuple[str, int]
 
 
 class JobExecutor(Protocol):
-    """``poll_s``: seconds between two calls of :meth:`poll`, however many jobs there are."""
+    """``poll_s``: seconds between two calls of :meth:`poll`, however many jobs there are; ``here``: do its jobs run on
+    this machine, all of them?"""
 
     poll_s: float
+    here: bool
 
     @property
     def name(self) -> str:

@@ -35,6 +35,7 @@ class LocalJobs:
     name = "local"
     #: it asks nobody but a directory
     poll_s = 0.5
+    here = True
 
     def __init__(self, room: Room | None = None, spool: Spool | None = None, idle_s: float = IDLE_S) -> None:
         self._room = room or Room(load.cores(), load.memory_bytes())

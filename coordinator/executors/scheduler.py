@@ -79,6 +79,7 @@ class Scheduler:
     """``user``: whose jobs they are; ``run``: runs a command, as :func:`run` does."""
 
     poll_s = POLL_S
+    here = False
 
     def __init__(self, dialect: Dialect, user: str, run: Callable[[Sequence[str]], Ran] = run) -> None:
         self.dialect, self._user, self._run = dialect, user, run

@@ -61,7 +61,6 @@ class SiteExecutor:
     def __init__(self, jobs: JobExecutor, needs: Needs, base: str, name: str) -> None:
         self._jobs, self._needs, self._name = jobs, needs, name
         self._place = f"{os.path.abspath(base)}.site"
-        self._here = jobs.name == "local"
         self._pool = ThreadPoolExecutor(1, "scheduler")
         self._wanted: list[Keeper] = []
         self._keepers: list[Keeper] = []
@@ -299,7 +298,7 @@ class SiteExecutor:
 
     def _orders(self, keeper: Keeper) -> dict[str, Any]:
         orders = {**keeper.orders, "stays": True, "version": coordinator.__version__, "keeper_log": None}
-        if self._here:
+        if self._jobs.here:
             orders.pop("urls")  # the other one is right on this machine
         else:
             orders |= {"remote": True, "urls": [url for url in orders["urls"] if "//*:" not in url]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ class Jobs:
 
     name = "fake"
     poll_s = 0.02
+    here = False
 
     def __init__(self, *answers: str | CoordinatorError | threading.Event) -> None:
         self._answers = list(answers)
@@ -131,6 +133,19 @@ def test_what_is_asked_for_in_one_turn_is_submitted_together_within_the_sites_li
     assert len(orders) == 5
     assert {path.stat().st_mode & 0o777 for path in orders} == {0o600}
     assert not [word for element in w.jobs.elements for word in element.argv if "secret" in word]
+
+
+@pytest.mark.parametrize(("here", "urls"), [(False, ["https://here:1"]), (True, None)], ids=["elsewhere", "here"])
+def test_a_keeper_is_told_of_addresses_to_try_only_where_it_may_be_elsewhere(
+    world: Callable[..., World], here: bool, urls: list[str] | None
+) -> None:
+    w = world("1")
+    w.jobs.here = here
+    w.start()
+    w.until(lambda: w.jobs.submitted)
+    (path,) = w.place.glob("JOB.site/*/orders.*")
+    orders = json.loads(path.read_text())
+    assert (orders.get("urls"), orders.get("remote", False)) == (urls, not here)
 
 
 def test_a_refusal_is_told_to_each_and_nothing_is_sent_again(world: Callable[..., World]) -> None:
