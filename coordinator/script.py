@@ -164,7 +164,7 @@ def _site(ours: dict[str, Any]) -> Site | None:
         return None
     from coordinator.sitelink import Site
 
-    return Site.of(ours, options.NEEDS)
+    return Site.of(ours)
 
 
 def _warn(ours: dict[str, Any], told: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from coordinator.executors.named import job_executor
 from coordinator.executors.site import SiteExecutor
 from coordinator.job import Job
 from coordinator.link import Heard
+from coordinator.options import NEEDS
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,11 +38,11 @@ class Site:
     needs: Needs
 
     @classmethod
-    def of(cls, ours: Mapping[str, Any], needs: tuple[str, ...]) -> Site:
+    def of(cls, ours: Mapping[str, Any]) -> Site:
         """From the command line. Raises BadOption, BadNeeds."""
         if ours["local"] is not None:
             raise BadOption("--local and --executor exclude each other: a job has one place to run")
-        told = {name: ours[name] for name in needs}
+        told = {name: ours[name] for name in NEEDS}
         words = ours["submit_options"]
         if words:
             try:
