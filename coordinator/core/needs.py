@@ -115,7 +115,7 @@ def time_of(value: Any) -> int:
         elif span := _SPAN.fullmatch(value):
             value = round(float(span[1]) * _SPANS[span[2].lower()])
         elif value.strip().isdecimal() and len(value) < 12:
-            value = int(value)
+            value = int(value.strip())  # int() takes fewer signs for blanks
         else:
             raise BadNeeds(f"{shown(value)} is no time: write 04:59:00, 2-12:00:00, 90m or 1.5h")
     return _whole(value, 1, MOST_TIME_S, "seconds")
@@ -169,7 +169,7 @@ def _whole(value: Any, least: int, most: int, what: str) -> int:
 def _number(least: int, most: int, what: str) -> Any:
     def read(value: Any) -> int:
         if isinstance(value, str) and value.strip().isdecimal() and len(value) < 12:
-            value = int(value)
+            value = int(value.strip())
         return _whole(value, least, most, what)
 
     return read

@@ -30,6 +30,11 @@ def test_times_are_clocks_and_spans(written: Any, seconds: int) -> None:
     assert time_of(written) == seconds
 
 
+@pytest.mark.parametrize("blank", [" ", "\t", "\x1c", "\x1f", "\x85", "\u2028"])
+def test_blanks_around_a_number_are_no_part_of_it(blank: str) -> None:
+    assert Needs.of({"cores": f"{blank}2{blank}", "time": f"60{blank}"}) == Needs(cores=2, time_s=60)
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [
