@@ -16,6 +16,8 @@ from typing import Any
 from coordinator.errors import BadNeeds
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+#: {small letter that people and schedulers write: bytes}
+UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 
 #: more than these are slips of the keyboard
@@ -24,7 +26,6 @@ MOST_MEMORY, MOST_TIME_S = 1024 * TIB, 10_000 * DAY_S
 MOST_WORDS, MOST_WORD = 100, 1_000
 
 _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
-_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 _SPAN = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(s|sec|m|min|h|d)\s*", re.IGNORECASE)
 _SPANS = {"s": 1, "sec": 1, "m": MINUTE_S, "min": MINUTE_S, "h": HOUR_S, "d": DAY_S}
 _CLOCK = re.compile(r"(?:(\d{1,6})-)?(\d{1,7}):(\d{1,2})(?::(\d{1,2}))?")
@@ -101,7 +102,7 @@ def memory_of(value: Any) -> int:
         size = _SIZE.fullmatch(value)
         if size is None:
             raise BadNeeds(f"{shown(value)} is no size: write 500M, 1gb or 1.5GiB")
-        value = round(float(size[1]) * _UNITS[size[2].lower()])
+        value = round(float(size[1]) * UNITS[size[2].lower()])
     return _whole(value, 1, MOST_MEMORY, "bytes")
 
 

@@ -80,6 +80,11 @@ class Dialect(Protocol):
         """The command that prints which scheduler this is."""
 
 
+def last_words(text: str) -> str:
+    """What a command said last, for the message of a fault."""
+    return text.strip()[-500:] or "without a word"
+
+
 def checked_path(path: str) -> str:
     """A path that a command is given. Raises BadNeeds if it has a control character, or does not begin at the root: it
     could be taken for an option, or for a file elsewhere."""

@@ -16,10 +16,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coordinator.core.needs import MIB, MINUTE_S, shown
+from coordinator.core.needs import MIB, MINUTE_S, UNITS, shown
 from coordinator.core.statuses import Cause, Intent, Row, State, Status, Used, name_of
 from coordinator.errors import BadNeeds, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
-from coordinator.executors.dialect import checked_words
+from coordinator.executors.dialect import checked_words, last_words
 
 OURS = (
     "-J", "-o", "-oo", "-e", "-eo", "-outdir", "-cwd", "-K", "-I", "-i", "-is", "-Zs", "-V", "-h", "-pack", "-jsdl",
@@ -58,7 +58,6 @@ _CAUSES = {
 }
 _FIELDS = "jobid jobindex stat job_name exec_host exit_code exit_reason pend_reason cpu_used run_time max_mem"
 _BJOBS = ("bjobs", "-a", "-json", "-o", _FIELDS)
-_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class Lsf:
@@ -101,7 +100,7 @@ class Lsf:
         return str(found[0])
 
     def fault(self, text: str) -> SchedulerError:
-        words = text.strip()[-500:] or "without a word"
+        words = last_words(text)
         if _UNCLEAR.search(text):
             return SubmitUnclear(f"LSF: {words}")
         if _AWAY.search(text) and "aborted by esub" not in text:
@@ -223,4 +222,4 @@ def _seconds(text: str) -> float | None:
 def _size(text: str) -> int | None:
     """``5.2 Gbytes``."""
     found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kmgt]?)b(?:ytes?)?", text, re.I)
-    return round(float(found[1]) * _SIZES[found[2].lower()]) if found else None
+    return round(float(found[1]) * UNITS[found[2].lower()]) if found else None

@@ -17,10 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from coordinator.core.needs import MIB, Needs, clock, shown
+from coordinator.core.needs import MIB, UNITS, Needs, clock, shown
 from coordinator.core.statuses import Cause, Intent, Row, State, Status, Used, name_of
 from coordinator.errors import BadNeeds, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
-from coordinator.executors.dialect import checked_words
+from coordinator.executors.dialect import checked_words, last_words
 
 #: names, files, numbers, directives, terminals, and -z, which prints no id
 OURS = ("-N", "-o", "-e", "-j", "-J", "-t", "-C", "-I", "-X", "-z", "-G", "--", "--version", "--help", "--man")
@@ -53,7 +53,6 @@ _DEPENDENCY = re.compile(r"deleted (?:because its|as result of) dependency", re.
 
 _WAITS = {"Q": "", "H": "held", "W": "waits for its time", "T": "is being moved"}
 _RUNS = {"R": "", "B": "", "E": "exiting", "S": "suspended", "U": "suspended while its host is in use"}
-_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class _Qsub:
@@ -75,7 +74,7 @@ class _Qsub:
         return found[0]
 
     def fault(self, text: str) -> SchedulerError:
-        words = text.strip()[-500:] or "without a word"
+        words = last_words(text)
         if _UNCONNECTED.search(text):
             return SchedulerAway(f"PBS does not answer now: {words}")
         if _UNCLEAR.search(text):
@@ -300,4 +299,4 @@ def _seconds(text: str) -> float | None:
 
 def _size(text: str) -> int | None:
     found = re.fullmatch(r"([0-9]{1,15})([kmgt]?)b", text)
-    return int(found[1]) * _SIZES[found[2]] if found else None
+    return int(found[1]) * UNITS[found[2]] if found else None

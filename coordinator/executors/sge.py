@@ -15,9 +15,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from coordinator.core.needs import MIB, one_line, shown
+from coordinator.core.needs import MIB, shown
 from coordinator.core.statuses import Cause, Intent, Row, State, Status, Used, indices_of, name_of
 from coordinator.errors import BadNeeds, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
+from coordinator.executors.dialect import checked_path, last_words
 
 #: what a user may say, and how many words follow it. qsub takes the next word for a value whatever it looks like, and
 #: the first word that is none for the job's script: so each one is counted, and one that is not known is refused
@@ -109,7 +110,7 @@ class Sge:
             argv += ["-q", needs.queue]
         if needs.account:
             argv += ["-P", needs.account]
-        return [*argv, *words, _path("script", script, "")]
+        return [*argv, *words, checked_path(script)]
 
     def native_id(self, text: str) -> str:
         found = [match[1] for line in text.splitlines() if (match := _ID.fullmatch(line.strip()))]
@@ -118,7 +119,7 @@ class Sge:
         return found[0]
 
     def fault(self, text: str) -> SchedulerError:
-        words = text.strip()[-500:] or "without a word"
+        words = last_words(text)
         if not _SENT.search(text):
             if _AWAY.search(text):
                 return SchedulerAway(f"Grid Engine does not answer now: {words}")
@@ -198,13 +199,11 @@ def _options(words: Sequence[str]) -> set[str]:
 
 
 def _path(what: str, path: str, never: str) -> str:
-    if not path.startswith("/") or not one_line(path):
-        raise BadNeeds(f"{what}: {shown(path)} must begin with / and have no control character")
     if found := [sign for sign in never if sign in path]:
         raise BadNeeds(
             f"{what}: Grid Engine would read the {found[0]} of {shown(path)} as more than a sign of the path"
         )
-    return path
+    return checked_path(path)
 
 
 def _tree(text: str) -> ET.Element:

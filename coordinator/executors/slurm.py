@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from coordinator.core.needs import MIB, clock
+from coordinator.core.needs import MIB, UNITS, clock
 from coordinator.core.statuses import Cause, Intent, Row, State, Status, Used, indices_of, name_of
 from coordinator.errors import SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
-from coordinator.executors.dialect import checked_path, checked_words
+from coordinator.executors.dialect import checked_path, checked_words, last_words
 
 OURS = (
     "--parsable", "--job-name", "-J", "--array", "-a", "--output", "-o", "--error", "-e", "--chdir", "-D", "--wrap",
@@ -56,7 +56,6 @@ _ENDS = {
 }
 _QUEUE = "%F|%K|%T|%N|%r|%j"
 _HISTORY = "JobID,State,ExitCode,ElapsedRaw,TotalCPU,MaxRSS,NodeList,JobName"
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class Slurm:
@@ -97,7 +96,7 @@ class Slurm:
         return found[1] or found[2]
 
     def fault(self, text: str) -> SchedulerError:
-        words = text.strip()[-500:] or "without a word"
+        words = last_words(text)
         if _UNCLEAR.search(text):
             return SubmitUnclear(f"Slurm: {words}")
         if _AWAY.search(text):
@@ -222,4 +221,4 @@ def _seconds(text: str) -> float | None:
 
 def _size(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
-    return round(float(found[1]) * _SIZES[found[2]]) if found else 0
+    return round(float(found[1]) * UNITS[found[2].lower()]) if found else 0
