@@ -284,9 +284,10 @@ class Crew:
         """The keeper itself is dead, by whatever hand; its processors follow it."""
         assert post.started is not None
         how = self._executor.ended(post.started)
-        if self.posts.get(post.keeper) is post:  # else it was given up before
+        if self.posts.get(post.keeper) is post:
             self._bury(post, how)
-        self._buried.add(post.keeper)
+        else:  # it was given up before
+            self._buried.add(post.keeper)
 
     def _bury(self, post: Post, how: str) -> None:
         self._buried.add(post.keeper)
