@@ -2,7 +2,8 @@
 
 The directory is the user's own and of this machine alone, since a home may be shared by many::
 
-    number              the last id that was given
+    number              empty: its lock is held while an id is given
+    number.last         the last id that was given
     asked/ID            a submission, JSON; it appears whole
     cancel/ID[.INDEX]   somebody wants it to end
     running/ID.INDEX    a job that was started, JSON: who it is
@@ -10,7 +11,7 @@ The directory is the user's own and of this machine alone, since a home may be s
     lock, wake          the supervisor's: held while it lives; a FIFO that it listens at
 
 A file that cannot be read is set aside as ``NAME.damaged`` and said so; everything else goes on. Nothing is started
-here, and nothing waits but for the short lock of ``number``.
+here, and nothing waits but for that short lock of ``number``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -128,6 +130,12 @@ class Spool:
         except (BadInput, KeyError, TypeError) as error:
             self._set_aside(self.place / "asked" / str(number), error)
             return None
+
+    def age_s(self, number: int) -> float:
+        """Seconds since a submission was written down, by its file's own time; 0 if there is none."""
+        with suppress(FileNotFoundError):
+            return time.time() - (self.place / "asked" / str(number)).stat().st_mtime
+        return 0.0
 
     def over(self, number: int) -> dict[int, Over]:
         """What is known of a submission's elements; a torn last line is none."""

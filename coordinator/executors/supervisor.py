@@ -229,10 +229,10 @@ class Supervisor:
 
     def _forget_old(self) -> None:
         for number in self._spool.ids("asked"):
+            if self._spool.age_s(number) < KEPT_S:
+                continue  # most are young, and are read when they are taken up
             asked = self._spool.asked(number)
-            if asked is None or time.time() - asked.at < KEPT_S:
-                continue
-            if len(self._spool.over(number)) >= asked.count:
+            if asked is not None and len(self._spool.over(number)) >= asked.count:
                 self._spool.forget(number)
 
 

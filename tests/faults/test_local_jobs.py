@@ -205,6 +205,25 @@ def test_many_shells_have_one_supervisor_and_it_outlives_them(machine: Machine) 
         assert [end.code for end in machine.wait(native, mark)] == [0]
 
 
+def test_old_ends_are_forgotten_and_what_is_not_over_never_is(machine: Machine) -> None:
+    (old, mark), (young, other) = machine.submit(["true"]), machine.submit(["true"])
+    going, last = machine.submit(["sh", "-c", 'while [ ! -e "go" ]; do sleep 0.02; done'])
+    machine.wait(old, mark)
+    machine.wait(young, other)
+    until(lambda: machine.statuses(going, last, 1)[0].state is State.RUNS)
+    for native in (old, going):
+        os.utime(machine.spool.place / "asked" / native, (0, 0))
+    (supervisor,) = machine.supervisors()
+    os.kill(supervisor, signal.SIGKILL)
+    until(lambda: supervisor not in machine.supervisors())
+    fresh = machine.submit(["true"])
+    machine.wait(*fresh)
+    assert machine.spool.ids("asked") == [2, 3, 4]
+    assert machine.spool.ids("over") == [2, 4]
+    (machine.place / "go").touch()
+    machine.wait(going, last)
+
+
 def test_a_damaged_file_is_set_aside_and_everything_else_goes_on(machine: Machine) -> None:
     (machine.spool.place / "asked" / "1").write_text("{")
     (machine.spool.place / "running" / "1.1").write_text("[]")
