@@ -1,0 +1,123 @@
+"""Submissions of the jobs of a batch: how many, and what is asked. The scheduler's commands are answered here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from coordinator import batch as psu
+from coordinator.batch import home as homes
+from coordinator.batch.executors import jobs_named
+from coordinator.errors import SubmitUnclear
+from coordinator.executors import named
+from coordinator.executors.scheduler import Ran, Scheduler
+from coordinator.jobs.reconcile import reconcile
+
+
+class Slurm:
+    """Answers like Slurm 22.05 with its default MaxArraySize; what it was not made for is an error."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.arrays: dict[int, tuple[str, int]] = {}
+        self.deaf = False
+
+    def __call__(self, argv: Sequence[str], limit_s: float = 0) -> Ran:
+        self.calls.append(argv[0])
+        if argv[:3] == ["scontrol", "show", "config"]:
+            return Ran(0, "MaxArraySize            = 1001\nMaxJobCount             = 10000\n", "")
+        if argv[0] == "sbatch":
+            told = " ".join(argv)
+            name = re.search(r"--job-name=(\S+)", told)
+            count = re.search(r"--array=1-(\d+)", told)
+            assert name is not None
+            number = 1 + len(self.arrays)
+            self.arrays[number] = (name[1], int(count[1]) if count else 1)
+            if self.deaf:
+                raise SubmitUnclear("sbatch has not answered for 90 s")
+            return Ran(0, f"{number}\n", "")
+        if argv[0] == "squeue":
+            lines = [
+                f"{number}|{index if count > 1 else 'N/A'}|RUNNING|node1|None|{name}"
+                for number, (name, count) in self.arrays.items()
+                for index in range(1, count + 1)
+            ]
+            return Ran(0, "\n".join(lines) + "\n", "")
+        if argv[0] == "sacct":
+            return Ran(1, "", "Slurm accounting storage is disabled")
+        raise AssertionError(f"nobody said what {argv} answers")
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
+    monkeypatch.chdir(tmp_path)
+    made = Slurm()
+    monkeypatch.setattr(named, "Scheduler", partial(Scheduler, run=made))
+    psu.config.Executor = "slurm"
+    yield made
+    del psu.config.Executor
+
+
+def add(count: int, **fields: object) -> int:
+    batch = psu.get_id()
+    jobs = [{**psu.get_job_template(), "script": f"echo {index}", **fields} for index in range(count)]
+    psu.add_batch_to_queue(batch, jobs, set_index=True)
+    return batch
+
+
+def test_ten_thousand_jobs_are_ten_submissions_and_one_look_at_the_queue(slurm: Slurm) -> None:
+    batch = add(10_000)
+    assert psu.submit_jobs() == 10_000
+    assert slurm.calls.count("sbatch") == 10
+    assert [count for _, count in slurm.arrays.values()] == [1000] * 10
+    slurm.calls.clear()
+    for _ in range(5):
+        assert psu.get_queue(Verbose=False) == {batch: {"run": list(range(10_000))}}
+    assert slurm.calls == ["squeue"]
+
+
+def test_the_queue_is_asked_once_in_half_a_minute_whoever_looks(slurm: Slurm) -> None:
+    add(3)
+    psu.submit_jobs()
+    slurm.calls.clear()
+    home = homes.home()
+    for at in (1000.0, 1010.0, 1029.0, 1031.0, 1060.0, 1061.5):
+        reconcile(home.store, home.inbox, jobs_named, clock=lambda at=at: at)  # type: ignore[misc]
+    assert slurm.calls == ["squeue"] * 3
+
+
+def test_an_answer_that_did_not_come_is_looked_for_and_nothing_is_submitted_twice(
+    slurm: Slurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = add(3)
+    slurm.deaf = True
+    assert psu.submit_jobs() == 0
+    assert "not submitted yet: sbatch has not answered for 90 s" in capsys.readouterr().out
+    assert psu.get_queue(Verbose=False) == {batch: {"submit": [0, 1, 2]}}
+    slurm.deaf = False
+    psu.submit_jobs()
+    assert slurm.calls.count("sbatch") == 1
+    assert psu.get_job_info(batch, 1)["ClusterID"] == "1_2"
+
+
+def test_jobs_with_other_needs_are_a_submission_of_their_own(slurm: Slurm) -> None:
+    batch = psu.get_id()
+    jobs = [
+        {**psu.get_job_template(), "script": "true", "resources": {"mem": memory}, "queue": queue}
+        for memory, queue in (("1gb", ""), ("2gb", ""), ("1gb", "short"), ("1gb", ""))
+    ]
+    psu.add_batch_to_queue(batch, jobs, set_index=True)
+    psu.submit_jobs()
+    assert sorted(count for _, count in slurm.arrays.values()) == [1, 1, 2]
+
+
+def test_a_job_that_cannot_be_made_fails_alone_and_says_why(slurm: Slurm, capsys: pytest.CaptureFixture[str]) -> None:
+    batch = add(3)
+    psu.set_job_field(batch, 1, {"script": "echo {nothing}"})
+    assert psu.submit_jobs() == 2
+    assert f"job 1 of batch {batch} failed: " in capsys.readouterr().out
+    assert psu.get_queue(Verbose=False) == {batch: {"run": [0, 2], "failed": [1]}}
