@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, Update, and_, bindpara
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.errors import BadInput, DuplicateJob, StaleChange
-from coordinator.jobs import dependencies, schema
+from coordinator.jobs import dependencies, retries, schema
 from coordinator.jobs.records import COLUMNS, FIXED, Job, JobId, job_of, jobs_where
 from coordinator.jobs.states import INIT
 
@@ -200,6 +200,7 @@ def _job(info: Mapping[str, Any]) -> Job:
     fields = {name: value for name, value in info.items() if name not in FIXED and name not in COLUMNS}
     if not all(isinstance(name, str) for name in fields):
         raise BadInput("the names of a JobInfo's fields are words")
+    retries.read(fields.get("retries"))
     batch, index = _number(info, "BatchID"), _number(info, "JobIndex")
     return Job(batch, index, state, float(priority), after=dependencies.read(batch, info.get("after")), fields=fields)
 

@@ -7,6 +7,8 @@ writes down what follows. It may be killed at any line; the next look sees the s
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import random
 import time
@@ -21,7 +23,7 @@ from coordinator.core.statuses import State, Status
 from coordinator.errors import BadInput
 from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.jobscript import NO_ID, Exit, begun_of, exit_of
-from coordinator.jobs import schema
+from coordinator.jobs import retries, schema
 from coordinator.jobs.changes import note
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.records import Attempt, Job, Submission, attempts_where, job_of, submissions_where
@@ -41,8 +43,7 @@ from coordinator.jobs.states import (
 )  # fmt: skip
 from coordinator.jobs.store import Store
 
-#: seconds before the first retry where the job does not say, and the longest pause between two
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 10.0, 3600.0
+log = logging.getLogger("coordinator.jobs")
 
 #: an executor by the name that the store has; None where it cannot be asked from here
 Executors = Callable[[str], JobExecutor | None]
@@ -254,11 +255,12 @@ def _write(connection: Connection, was: Attempt, after: Attempt, end: End | None
     asked = bool(connection.scalar(select(table.c.asked).where(mine)))
     state = state_after(job.state, asked, end)
     words = _said(end)
-    told = {"outcome": end.outcome.value, "code": end.code, "signal": end.signal, "words": words}
+    again_s = _again(connection, job, end) if state != job.state else None
+    told = {"outcome": end.outcome.value, "code": end.code, "signal": end.signal, "words": words,
+            "cause": retries.cause_of(end)}  # fmt: skip
     note(connection, job.batch, job.index, "ended", told)
-    again_s = _again(job, end)
-    if state != job.state and again_s is not None:
-        _move(connection, job, INIT, f"{words}; it is tried again", now + again_s)
+    if again_s is not None:
+        _move(connection, job, INIT, f"{words}; it is tried again", now + again_s, "retried")
     elif state != job.state or words != job.words:
         _move(connection, job, state, "" if state == COMPLETE else words)
 
@@ -270,13 +272,15 @@ def _jobs(connection: Connection, attempt: Attempt) -> Iterable[Job]:
     return [] if there is None else [job_of(connection, attempt.batch, attempt.index)]
 
 
-def _move(connection: Connection, job: Job, state: str, words: str, not_before: float = 0.0) -> None:
+def _move(
+    connection: Connection, job: Job, state: str, words: str, not_before: float = 0.0, kind: str = "changed"
+) -> None:
     table = schema.job
     mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index)
     row = {"state": state, "words": words, "version": job.version + 1, "not_before": not_before}
     connection.execute(update(table).where(mine).values(row))
     if state != job.state:
-        note(connection, job.batch, job.index, "changed", {"state": [job.state, state]}, job.version + 1)
+        note(connection, job.batch, job.index, kind, {"state": [job.state, state]}, job.version + 1)
 
 
 def _copy_ended(connection: Connection, job: Job, attempt: Attempt) -> None:
@@ -303,20 +307,20 @@ def _said(end: End) -> str:
     return f"{', '.join(parts)}{where}" if parts else ""
 
 
-def _again(job: Job, end: End) -> float | None:
-    """Seconds until it is tried again by itself; None: it is not. ``retries``: {cause: how often}, see the docs."""
-    if end.outcome in (Outcome.OK, Outcome.CANCELLED):
+def _again(connection: Connection, job: Job, end: End) -> float | None:
+    """Seconds until it is tried again by itself; None: it is not."""
+    cause = retries.cause_of(end)
+    told = job.fields.get("retries")
+    if not cause or not told:
         return None
-    policy = job.fields.get("retries") or {}
-    if isinstance(policy, int):
-        policy = {"any": policy}
-    if not isinstance(policy, Mapping):
+    try:
+        policy = retries.read(told)
+    except BadInput as error:
+        log.warning("job %d of batch %d is not tried again: %s", job.index, job.batch, error.message)
         return None
-    cause = end.cause.value or ("lost" if end.outcome is Outcome.LOST else "signal" if end.signal else "exit")
-    times = policy.get(cause, policy.get("any", 0))
-    if not isinstance(times, int) or job.attempt > times:
-        return None
-    told_s = policy.get("backoff_s")
-    first_s = float(told_s) if isinstance(told_s, int | float) else FIRST_PAUSE_S
-    again_s: float = min(LONGEST_PAUSE_S, first_s * 2.0 ** (job.attempt - 1)) * random.uniform(0.75, 1.25)
-    return again_s
+    table = schema.event
+    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index)
+    kinds = table.c.kind.in_(("ended", "retried", "changed"))
+    rows = connection.execute(select(table.c.kind, table.c.told).where(mine, kinds).order_by(table.c.id)).all()
+    used = retries.used((row.kind, json.loads(row.told)) for row in rows)
+    return retries.again_s(policy, cause, used, random.random())
