@@ -117,7 +117,9 @@ def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
         mine = and_(schema.submission.c.executor == found.executor, attempts.c.mark == schema.submission.c.mark)
         under_way = select(func.count()).select_from(attempts).join(schema.submission, mine)
         found.busy = connection.scalar(under_way.where(attempts.c.stage != Stage.OVER.value)) or 0
-        if waits and any(states.keys() & BAD for states in found.queue.values()):
+        if waits and (
+            any(states.keys() & BAD for states in found.queue.values()) or found.missing or _depend(connection)
+        ):
             found.stuck = {batch: why for batch, why in waiting(connection).stuck.items() if batch in found.queue}
     return found
 
@@ -137,6 +139,12 @@ def _missing(connection: Connection, chosen: ColumnElement[bool]) -> Iterable[tu
     copies = and_(jobs.c.state == SPAWN, silent)
     query = select(*columns).join(attempts, mine).where(chosen, jobs.c.state.in_(ACTIVE), alone | copies)
     return sorted(failed | {tuple(row) for row in connection.execute(query)})
+
+
+def _depend(connection: Connection) -> bool:
+    """Does a job that waits depend on another?"""
+    waits = and_(schema.job.c.state == INIT, schema.job.c.after.is_not(None))
+    return connection.execute(select(schema.job.c.batch_id).where(waits).limit(1)).first() is not None
 
 
 def _reasons(connection: Connection, batch: int, indices: Iterable[int]) -> list[tuple[str, list[int]]]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, select, true
 
 from coordinator.batch.config import config
 from coordinator.batch.elements import Elements
@@ -30,7 +30,7 @@ from coordinator.jobs.cancelling import cancel
 from coordinator.jobs.due import Plan, Seen, plan
 from coordinator.jobs.reconcile import Look, reconcile
 from coordinator.jobs.records import Job, JobId, attempts_where, job_of, jobs_where
-from coordinator.jobs.states import ACTIVE, INIT, Stage
+from coordinator.jobs.states import ACTIVE, BAD, GOOD, INIT, Stage
 from coordinator.jobs.submitting import Pass, Submitter, Trial
 
 #: seconds between two passes of :func:`periodic_submitter`
@@ -287,17 +287,25 @@ def _plan(connection: Connection, batches: set[int] | None) -> Plan:
     jobs, table = schema.job, schema.attempt
     going = and_(table.c.cancelled.is_(True), table.c.stage != Stage.OVER.value, table.c.forgotten.is_(False))
     ending = {tuple(row) for row in connection.execute(select(table.c.batch_id, table.c.job_index).where(going))}
+    open_ = select(table.c.batch_id, table.c.job_index).where(table.c.stage != Stage.OVER.value)
+    tried = {tuple(row) for row in connection.execute(open_)}
     columns = (jobs.c.batch_id, jobs.c.job_index, jobs.c.state, jobs.c.priority, jobs.c.not_before, jobs.c.after)
-    query = select(*columns)
+
+    def seen(condition: ColumnElement[bool]) -> list[Seen]:
+        return [
+            Seen(b, j, state, priority, not_before, None if after is None else _after(json.loads(after)),
+                 ending=(b, j) in ending, idle=(b, j) not in tried)
+            for b, j, state, priority, not_before, after in connection.execute(select(*columns).where(condition))
+        ]  # fmt: skip
+
+    found = seen(true() if batches is None else jobs.c.batch_id.in_(batches))
+    others: list[Seen] = []
     if batches is not None:
-        query = query.where(jobs.c.batch_id.in_(batches))
-    seen = [
-        Seen(b, j, state, priority, not_before, None if after is None else _after(json.loads(after)), (b, j) in ending)
-        for b, j, state, priority, not_before, after in connection.execute(query)
-    ]
+        on = {id for job in found for ids in (job.after or {}).values() for id in ids if id[0] not in batches}
+        others = seen(jobs.c.batch_id.in_({batch for batch, _ in on})) if on else []
     choices = select(schema.batch.c.batch_id, schema.batch.c.on_failure)
     goes_on = {batch: choice == "continue" for batch, choice in connection.execute(choices)}
-    return plan(seen, goes_on, time.time())
+    return plan(found, goes_on, time.time(), others)
 
 
 def _after(told: dict[str, list[list[int]]]) -> dict[str, list[JobId]]:
@@ -336,11 +344,9 @@ def _left(at: Home, chosen: ColumnElement[bool]) -> bool:
     """Is there a job that runs, or may go, now or later by itself?"""
     table = schema.job
     with at.store.reading() as connection:
-        found = _plan(connection, None)
-        stuck = set(found.stuck)
-        open_ = select(table.c.batch_id, table.c.state).where(and_(chosen, or_(
-            table.c.state.in_(ACTIVE), table.c.state == INIT)))  # fmt: skip
-        return any(state in ACTIVE or batch not in stuck for batch, state in connection.execute(open_))
+        moving = _plan(connection, None).moving
+        open_ = select(table.c.batch_id, table.c.job_index).where(and_(chosen, table.c.state.not_in(GOOD | BAD)))
+        return any(tuple(row) in moving for row in connection.execute(open_))
 
 
 def _most(at: Home) -> float:

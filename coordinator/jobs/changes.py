@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Update, and_, bindparam, func, insert, literal, select, update
@@ -64,6 +65,8 @@ def change(connection: Connection, job: Job, fields: Mapping[str, Any], kind: st
     connection.execute(update(schema.job).where(_is(job)), row)
     told = {name: [was.get(name), value] for name, value in fresh.items()}
     note(connection, job.batch, job.index, kind, told, job.version + 1, time.time())
+    if "after" in fresh and changed.after:
+        dependencies.check(connection, [changed])
     return job_of(connection, job.batch, job.index)
 
 
@@ -98,16 +101,19 @@ def change_many(
     # What is set is the same for all of them, so it is checked once.
     to = _job({**_BLANK, **fields})
     columns = {name: getattr(to, name) for name in fields if name in COLUMNS}
-    patch = {**columns, **to.fields}
-    rows, told, at = [], [], time.time()
+    rows, told, depend, at = [], [], [], time.time()
     for job in jobs_where(connection, condition):
         if spared is not None and spared(job):
             continue
+        if "after" in columns:  # a number in it is a job of the same batch
+            columns["after"] = dependencies.read(job.batch, fields["after"])
+        patch = {**columns, **to.fields}
         old = {**job.fields, "state": job.state, "priority": job.priority, "after": job.after}
         fresh = {name: value for name, value in patch.items() if name not in old or old[name] != value}
         if not fresh:
             continue
-        after = job.after if "after" not in columns else to.after
+        after = columns.get("after", job.after)
+        depend += [replace(job, after=after)] if "after" in columns and after else []
         rows.append({"b": job.batch, "j": job.index, "f": _json({**job.fields, **to.fields}), "v": job.version + 1,
                      "s": columns.get("state", job.state), "p": columns.get("priority", job.priority),
                      "a": _after(after)})  # fmt: skip
@@ -120,6 +126,8 @@ def change_many(
         chosen = and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"))
         _many(connection, update(table).where(chosen).values(values), rows)
         _many(connection, insert(schema.event).values({name: bindparam(name) for name in told[0]}), told)
+    if depend:
+        dependencies.check(connection, depend)
     return len(rows)
 
 

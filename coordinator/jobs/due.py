@@ -6,6 +6,7 @@ more is before everything in every batch. Pure functions; whoever submits or exp
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ GLOBAL = 100
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A job, as far as it matters here. ``ending``: an earlier attempt at it was cancelled and still runs."""
+    """A job, as far as it matters here. ``ending``: an earlier attempt at it was cancelled and still runs; ``idle``:
+    its state says that somebody is at it, and nobody is."""
 
     batch: int
     index: int
@@ -28,20 +30,28 @@ class Seen:
     not_before: float = 0.0
     after: Mapping[str, Sequence[JobId]] | None = None
     ending: bool = False
+    idle: bool = False
 
     @property
     def id(self) -> JobId:
         return self.batch, self.index
 
+    @property
+    def runs(self) -> bool:
+        """Somebody is at it, as far as is known."""
+        return self.state != INIT and self.state not in GOOD and self.state not in BAD and not self.idle
+
 
 @dataclass
 class Plan:
-    """``ready``: in the order in which they are submitted; ``waits``: groups of jobs with their reason; ``stuck``:
-    {batch: why none of its jobs can go on until somebody does something}; ``at``: when one may be ready by itself."""
+    """``ready``: in the order in which they are submitted; ``waits``: groups of jobs with their reason; ``moving``:
+    those that run or may go on by themselves; ``stuck``: {batch: why none of its jobs can go on until somebody does
+    something}; ``at``: when one may be ready by itself."""
 
     ready: list[JobId] = field(default_factory=list)
     waits: list[tuple[list[JobId], str]] = field(default_factory=list)
     stuck: dict[int, str] = field(default_factory=dict)
+    moving: set[JobId] = field(default_factory=set)
     at: float | None = None
 
     def why(self, id: JobId) -> str:
@@ -49,26 +59,24 @@ class Plan:
         return next((reason for ids, reason in self.waits if id in ids), "")
 
 
-def plan(jobs: Iterable[Seen], goes_on: Mapping[int, bool], now: float) -> Plan:
-    """``jobs``: all of them; ``goes_on``: {batch: does it go on after a group in which some failed?}."""
+def plan(jobs: Iterable[Seen], goes_on: Mapping[int, bool], now: float, others: Iterable[Seen] = ()) -> Plan:
+    """``jobs``: all of them; ``goes_on``: {batch: does it go on after a group in which some failed?}; ``others``: jobs
+    that are not planned, and that some of these depend on."""
     batches: dict[int, list[Seen]] = defaultdict(list)
-    states: dict[JobId, str] = {}
+    known: dict[JobId, Seen] = {other.id: other for other in others}
     for job in jobs:
         batches[job.batch].append(job)
-        states[job.id] = job.state
+        known[job.id] = job
     found = Plan()
     heads: dict[int, tuple[float, list[Seen]]] = {}
     for batch in sorted(batches):
         head = _head(batches[batch], goes_on.get(batch, False))
-        if head is None:
-            continue
-        heads[batch] = head
-        stuck = _stuck(*head)
-        if stuck and any(job.state == INIT for job in batches[batch]):
-            found.stuck[batch] = stuck
-        _lower(found, batches[batch], head[0], stuck)
+        if head is not None:
+            heads[batch] = head
+            _lower(found, batches[batch], head[0], _stuck(*head))
     first = max((priority for priority, group in heads.values() if priority >= GLOBAL and _moves(group)), default=None)
     order = sorted(heads, key=lambda batch: (-heads[batch][0] if heads[batch][0] >= GLOBAL else 0, batch))
+    behind = []
     for batch in order:
         priority, group = heads[batch]
         waiting = [job for job in group if job.state == INIT]
@@ -78,16 +86,70 @@ def plan(jobs: Iterable[Seen], goes_on: Mapping[int, bool], now: float) -> Plan:
             before = next(other for other, (p, g) in heads.items() if p == first and _moves(g))
             reason = f"priority {plain(first)} of batch {before} is before all other batches"
             found.waits.append(([job.id for job in waiting], reason))
+            behind.append(batch)
             continue
         for job in waiting:
-            held = _held(job, states, now)
+            held = _held(job, known, now)
             if held:
                 found.waits.append(([job.id], held))
                 if job.not_before > now:
                     found.at = min(found.at or job.not_before, job.not_before)
             else:
                 found.ready.append(job.id)
+    _move(found, batches, heads, first, set(behind), known, now)
+    for batch, (priority, group) in heads.items():
+        waiting = [job for job in batches[batch] if job.state == INIT]
+        if waiting and not any(job.id in found.moving for job in batches[batch]):
+            found.stuck[batch] = _stuck(priority, group) or f"job {waiting[0].index}: {found.why(waiting[0].id)}"
     return found
+
+
+def _move(
+    found: Plan,
+    batches: Mapping[int, Sequence[Seen]],
+    heads: Mapping[int, tuple[float, Sequence[Seen]]],
+    first: float | None,
+    behind: set[int],
+    known: Mapping[JobId, Seen],
+    now: float,
+) -> None:
+    """Who runs or may go on, and who may because of them: what waits for itself in a circle is not among them."""
+    left: list[JobId] = [job.id for job in known.values() if job.runs]
+    left += found.ready
+    open_: dict[JobId, int] = {}
+    followed: set[tuple[int, float]] = set()
+    waiters: dict[JobId, list[JobId]] = defaultdict(list)
+    for batch, (_, group) in heads.items():
+        for job in () if batch in behind else group:
+            if job.state != INIT:
+                continue
+            needed = [on for when, ids in (job.after or {}).items() for on in ids if _unmet(when, on, job, known)]
+            if not all(_may_be_met(known.get(on)) for on in needed):
+                continue
+            if needed:
+                open_[job.id] = len(needed)
+                for on in needed:
+                    waiters[on].append(job.id)
+            elif job.ending or job.not_before > now:
+                left.append(job.id)
+    while left:
+        id = left.pop()
+        if id in found.moving:
+            continue
+        found.moving.add(id)
+        for waiter in waiters.get(id, ()):
+            open_[waiter] -= 1
+            if not open_[waiter]:
+                left.append(waiter)
+        if id[0] not in heads or known[id].priority != heads[id[0]][0] or id[0] in behind:
+            continue
+        # Whatever becomes of its group, those behind it are looked at anew then.
+        followers = [id[0], *(behind if heads[id[0]][0] == first else ())]
+        for batch in followers:
+            top = heads[batch][0] if batch == id[0] else math.inf
+            if (batch, top) not in followed:
+                followed.add((batch, top))
+                left += [job.id for job in batches[batch] if job.state == INIT and job.priority < top]
 
 
 def _head(jobs: Sequence[Seen], goes_on: bool) -> tuple[float, list[Seen]] | None:
@@ -98,13 +160,13 @@ def _head(jobs: Sequence[Seen], goes_on: bool) -> tuple[float, list[Seen]] | Non
 
 
 def _moves(group: Sequence[Seen]) -> bool:
-    return any(job.state not in GOOD and job.state not in BAD for job in group)
+    return any(job.state == INIT or job.runs for job in group)
 
 
 def _stuck(priority: float, group: Sequence[Seen]) -> str:
     if _moves(group):
         return ""
-    bad = [job.index for job in group if job.state in BAD]
+    bad = [job.index for job in group if job.state not in GOOD]
     some = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
     return (
         f"priority {plain(priority)} did not succeed (job{'s' if len(bad) > 1 else ''} {some}), and the groups below "
@@ -118,25 +180,35 @@ def _lower(found: Plan, jobs: Sequence[Seen], top: float, stuck: str) -> None:
         found.waits.append((lower, stuck or f"jobs of priority {plain(top)} of its batch are not complete"))
 
 
-def _held(job: Seen, states: Mapping[JobId, str], now: float) -> str:
+def _held(job: Seen, known: Mapping[JobId, Seen], now: float) -> str:
     if job.ending:
         return "its last attempt was cancelled and has not ended yet"
     if job.not_before > now:
         return f"it is tried again in {job.not_before - now:.0f} s"
     for when, ids in (job.after or {}).items():
         for on in ids:
-            reason = _unmet(when, on, states.get(on))
+            reason = _unmet(when, on, job, known)
             if reason:
                 return reason
     return ""
 
 
-def _unmet(when: str, on: JobId, state: str | None) -> str:
+def _unmet(when: str, on: JobId, job: Seen, known: Mapping[JobId, Seen]) -> str:
     name = f"job {on[1]} of batch {on[0]}"
-    if state is None:
+    other = known.get(on)
+    if other is None:
         return f"it depends on {name}, which was removed: set another 'after'"
-    if state in GOOD:
-        return f"it is for the failure of {name}, which is {state}" if when == "failed" else ""
-    if state in BAD:
-        return f"it depends on {name}, which is {state}: reset that one" if when == "ok" else ""
-    return f"it waits for {name}, which is in state {state}"
+    if other.state in GOOD:
+        return f"it is for the failure of {name}, which is {other.state}" if when == "failed" else ""
+    if other.state in BAD:
+        return f"it depends on {name}, which is {other.state}: reset that one" if when == "ok" else ""
+    if other.batch == job.batch and other.priority < job.priority and other.state == INIT:
+        return f"it waits for {name}, whose priority is lower, so that each waits for the other: raise that one's"
+    if other.idle:
+        return f"it waits for {name}, which is in state {other.state} and has ended: set that one's state"
+    return f"it waits for {name}, which is in state {other.state}"
+
+
+def _may_be_met(other: Seen | None) -> bool:
+    """By itself, of one that is unmet."""
+    return other is not None and other.state not in GOOD and other.state not in BAD
