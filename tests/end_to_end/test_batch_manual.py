@@ -414,8 +414,8 @@ def test_a_script_is_made_from_a_template(batches: Batches) -> None:
     batches.settle(JobInfo["BatchID"])
     assert batches.lines("result.txt") == ["y", "{out} 1 2 3"]
     # A field that the job does not have is shown with its line.
-    (batches.place / "wrong.sh").write_text("#!/bin/sh\n\necho {reuslt}\n")
-    with pytest.raises(BadTemplate, match=r"line 3: .*reuslt.*did you mean 'result'"):
+    (batches.place / "wrong.sh").write_text("#!/bin/sh\n\necho {resultt}\n")
+    with pytest.raises(BadTemplate, match=r"line 3: .*resultt.*did you mean 'result'"):
         psu.generate_script({**JobInfo, "result": "x"}, "wrong.sh")
 
 

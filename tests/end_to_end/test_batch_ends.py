@@ -1,0 +1,251 @@
+"""docs/batch-ends.rst: each way in which a job can end, with real processes, and a test for each cell of its table.
+
+A job is called by its end as the table calls it; what is expected of it is read from the table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from coordinator import batch as psu
+from coordinator import load, paths
+from coordinator.batch.executors import jobs_named
+from coordinator.batch.home import home
+from coordinator.jobs.reconcile import reconcile
+from coordinator.jobs.states import FORGOTTEN_S, LATE_S
+from tests.conftest import ROOT
+from tests.end_to_end.batches import WAIT, Batches, batches, states
+
+__all__ = ["batches"]
+
+#: (BatchID, JobIndex)
+Job = tuple[int, int]
+#: {how it ends: makes one that has ended so}
+ENDS: dict[str, Callable[[Batches], Job]] = {}
+
+
+def read_table() -> dict[str, dict[str, str]]:
+    """{end: {column: cell}}."""
+    lines = (ROOT / "docs" / "batch-ends.rst").read_text().splitlines()
+    first, second, last = (at for at, line in enumerate(lines) if re.fullmatch(r"=+(  =+)+", line))
+    starts = [found.start() for found in re.finditer(r"=+", lines[first])]
+    spans = [slice(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    head, *rows = ([line[span].strip() for span in spans] for line in lines[first + 1 : last] if line[0] != "=")
+    assert second == first + 2
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+TABLE = read_table()
+
+
+def ends(words: str) -> Callable[[Callable[[Batches], Job]], Callable[[Batches], Job]]:
+    def kept(make: Callable[[Batches], Job]) -> Callable[[Batches], Job]:
+        ENDS[words] = make
+        return make
+
+    return kept
+
+
+def over(batches: Batches, script: str) -> Job:
+    """A job that has run, and whose end is known."""
+    batch = batches.add(script)
+    psu.submit_jobs()
+    batches.until(lambda: bool(states()) and "outcome" in psu.get_job_info(batch, 0)["qstat"])
+    return batch, 0
+
+
+def said(batches: Batches, *words: str, code: int) -> Job:
+    """A job that asks for its metadata, says something, and leaves with an exit status."""
+    return over(
+        batches, batches.program("\n".join(["psu.get_job_info(SetID=True)", *words, f"raise SystemExit({code})"]))
+    )
+
+
+OWN_WORD = "psu.update_job({**psu.get_job_info(), 'state': 'half-way'})"
+
+
+@ends("exit 0, said complete")
+def _(batches: Batches) -> Job:
+    return said(batches, "psu.set_complete()", code=0)
+
+
+@ends("exit 0, never asked")
+def _(batches: Batches) -> Job:
+    return over(batches, "true")
+
+
+@ends("exit 0, asked, said nothing")
+def _(batches: Batches) -> Job:
+    return said(batches, code=0)
+
+
+@ends("exit 0, said a word of its own")
+def _(batches: Batches) -> Job:
+    return said(batches, OWN_WORD, code=0)
+
+
+@ends("exit 1, said complete")
+def _(batches: Batches) -> Job:
+    return said(batches, "psu.set_complete()", code=1)
+
+
+@ends("exit 1, never asked")
+def _(batches: Batches) -> Job:
+    return over(batches, "exit 1")
+
+
+@ends("exit 1, asked, said nothing")
+def _(batches: Batches) -> Job:
+    return said(batches, code=1)
+
+
+@ends("exit 1, said a word of its own")
+def _(batches: Batches) -> Job:
+    return said(batches, OWN_WORD, code=1)
+
+
+@ends("killed by a signal")
+def _(batches: Batches) -> Job:
+    return over(batches, "kill -9 $$")
+
+
+def vanished(batches: Batches) -> tuple[Job, Path]:
+    """A job that nobody saw end: its script and its supervisor are killed in one moment. With the spool."""
+    batch = batches.add(f"touch up; {WAIT}")
+    psu.submit_jobs()
+    batches.until(lambda: (batches.place / "up").exists())
+    batches.reach(batch, "run")
+    spool = paths.state_directory() / "jobs" / os.uname().nodename
+    job = int(json.loads((spool / "running" / "1.1").read_bytes())["who"][2])
+    supervisor = batches.supervisor()
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
+    os.killpg(job, signal.SIGKILL)  # the script and what it started
+    for pid in (supervisor, job):
+        os.waitpid(pid, 0)  # orphans of a test are its children
+    return (batch, 0), spool
+
+
+def seen(batches: Batches, job: Job, word: str) -> None:
+    """Until its scheduler's last word on it is this one."""
+    batches.until(lambda: bool(states()) and psu.get_job_info(*job)["qstat"]["state"] == word)
+
+
+def later(batches: Batches, seconds: float) -> None:
+    """A look at a time when so many seconds have passed."""
+    reconcile(home().store, home().inbox, jobs_named, clock=lambda: time.time() + seconds + 1)
+
+
+@ends("vanished, nobody saw its end")
+def _(batches: Batches) -> Job:
+    job, _ = vanished(batches)
+    seen(batches, job, "ended")
+    return job
+
+
+@ends("the same, a minute later")
+def _(batches: Batches) -> Job:
+    job = ENDS["vanished, nobody saw its end"](batches)
+    later(batches, LATE_S)
+    return job
+
+
+@ends("vanished, its scheduler forgot it")
+def _(batches: Batches) -> Job:
+    job, spool = vanished(batches)
+    for kind in ("asked", "running", "over"):
+        for path in (spool / kind).iterdir():
+            path.unlink()
+    seen(batches, job, "unknown")
+    return job
+
+
+@ends("the same, ten minutes later")
+def _(batches: Batches) -> Job:
+    job = ENDS["vanished, its scheduler forgot it"](batches)
+    later(batches, FORGOTTEN_S)
+    return job
+
+
+@ends("cancelled before it began")
+def _(batches: Batches) -> Job:
+    batch = batches.add(WAIT, "touch never", resources={"cores": load.cores()})
+    psu.submit_jobs()
+    batches.reach(batch, "run", "submit")
+    assert psu.qdel_job(batch, 1) == 1
+    batches.go()
+    batches.settle(batch)
+    assert not (batches.place / "never").exists()
+    return batch, 1
+
+
+def alive(batches: Batches, end: Callable[[int], int]) -> Job:
+    """A job that is ended while it runs; all that it started is gone then."""
+    os.mkfifo("alive")
+    batch = batches.add("sh -c 'exec 3>alive; echo up >&3; while :; do sleep 1; done' & wait")
+    psu.submit_jobs()
+    with open("alive") as pipe:
+        assert pipe.readline() == "up\n"
+        assert end(batch) == 1
+        assert pipe.read() == ""  # nobody holds it any more
+    batches.settle(batch)
+    return batch, 0
+
+
+@ends("cancelled while it ran")
+def _(batches: Batches) -> Job:
+    return alive(batches, psu.qdel_batch)
+
+
+@ends("removed while it ran")
+def _(batches: Batches) -> Job:
+    return alive(batches, psu.remove_batch)
+
+
+def state_of(job: Job) -> str:
+    queue = psu.get_queue(Verbose=False)
+    assert queue is not None
+    return next((state for state, some in queue.get(job[0], {}).items() if job[1] in some), "removed")
+
+
+def test_the_table_has_a_row_for_each_end_and_a_reason_in_each_row() -> None:
+    assert list(TABLE) == list(ENDS)
+    assert all(re.fullmatch(r"[A-Z].*\.", row["why"]) for row in TABLE.values())
+
+
+@pytest.mark.parametrize("end", TABLE)
+def test_its_state(end: str, batches: Batches) -> None:
+    job = ENDS[end](batches)
+    assert state_of(job) == TABLE[end]["state"]
+
+
+@pytest.mark.parametrize("end", TABLE)
+def test_it_is_listed_as_missing_or_not(end: str, batches: Batches, capsys: pytest.CaptureFixture[str]) -> None:
+    batch, index = ENDS[end](batches)
+    capsys.readouterr()
+    psu.get_queue()
+    text = capsys.readouterr().out
+    listed = re.search(rf"^missing jobs:\n  {batch}: {index} \(.+\)$", text, re.MULTILINE)
+    assert ("yes" if listed else "no") == TABLE[end]["missing"]
+    assert bool(listed) == ("missing" in text)
+
+
+@pytest.mark.parametrize("end", TABLE)
+def test_its_state_after_missing_jobs_were_reset(end: str, batches: Batches) -> None:
+    job = ENDS[end](batches)
+    psu.get_queue(ResetMissing=True, Verbose=False)
+    assert state_of(job) == TABLE[end]["reset"]
+    if TABLE[end]["reset"] == "init":  # and it runs again
+        psu.set_job_field(*job, {"script": "touch again"})
+        assert psu.submit_jobs() == 1
+        batches.settle(job[0])
+        assert state_of(job) == "complete"
+        assert (batches.place / "again").exists()
