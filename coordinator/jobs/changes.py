@@ -124,8 +124,8 @@ def change_many(
         values = {"fields": bindparam("f"), "state": bindparam("s"), "priority": bindparam("p"),
                   "after": bindparam("a"), "version": bindparam("v"), "words": "", "not_before": 0.0}  # fmt: skip
         chosen = and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"))
-        _many(connection, update(table).where(chosen).values(values), rows)
-        _many(connection, insert(schema.event).values({name: bindparam(name) for name in told[0]}), told)
+        executed_many(connection, update(table).where(chosen).values(values), rows)
+        executed_many(connection, insert(schema.event).values({name: bindparam(name) for name in told[0]}), told)
     if depend:
         dependencies.check(connection, depend)
     return len(rows)
@@ -217,7 +217,7 @@ def _after(after: Mapping[str, Sequence[JobId]]) -> str | None:
     return None if not after else _json({when: [list(one) for one in ids] for when, ids in after.items()})
 
 
-def _many(connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]) -> None:
+def executed_many(connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]) -> None:
     """The same statement for many rows. Compiled once: SQLAlchemy's own way costs more for a row than SQLite does."""
     compiled = statement.compile(dialect=connection.dialect)
     fixed, order = compiled.params, compiled.positiontup

@@ -7,41 +7,31 @@ writes down what follows. It may be killed at any line; the next look sees the s
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 
 from coordinator.core.statuses import State, Status
 from coordinator.errors import BadInput
 from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.jobscript import NO_ID, Exit, begun_of, exit_of
-from coordinator.jobs import retries, schema
-from coordinator.jobs.changes import note
+from coordinator.jobs import schema, verdicts
 from coordinator.jobs.inbox import Inbox
-from coordinator.jobs.records import Attempt, Job, Submission, attempts_where, job_of, submissions_where
+from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
 from coordinator.jobs.reports import take_up
 from coordinator.jobs.states import (
-    COMPLETE,
-    INIT,
-    RUN,
-    SPAWN,
-    SUBMIT,
-    End,
     Evidence,
     Outcome,
     Stage,
     end_of,
-    state_after,
 )  # fmt: skip
 from coordinator.jobs.store import Store
+from coordinator.jobs.verdicts import Verdict
 
 log = logging.getLogger("coordinator.jobs")
 
@@ -75,8 +65,7 @@ def reconcile(store: Store, inbox: Inbox, executors: Executors, clock: Callable[
             changed.append(fresh)
     if changed:
         with store.writing() as connection:
-            for before, after, end in changed:
-                _write(connection, before, after, end, now)
+            verdicts.write(connection, changed, now)
             _close(connection)
     return look
 
@@ -196,8 +185,8 @@ def _my_turn(store: Store, name: str, every_s: float, now: float) -> bool:
 # --- what follows -----------------------------------------------------------------------------------------
 
 
-def _judged(one: Found, status: Status | None, now: float) -> tuple[Attempt, Attempt, End | None] | None:
-    """(as it was, as it is, its end if it has one); None where nothing is new."""
+def _judged(one: Found, status: Status | None, now: float) -> Verdict | None:
+    """None where nothing is new."""
     was = one.attempt
     unsaid = one.exit is not None or (status is not None and (status.state is State.ENDED or status.forgotten))
     since = was.silent_since
@@ -217,80 +206,14 @@ def _judged(one: Found, status: Status | None, now: float) -> tuple[Attempt, Att
             words=status.words if end is None else was.words,
         )  # fmt: skip
     if end is None:
-        return None if after == was else (was, after, None)
+        return None if after == was else Verdict(was, after, None)
     ended = replace(
         after, stage=Stage.OVER, outcome=end.outcome, code=end.code, signal=end.signal, cause=end.cause.value,
         words=end.words, host=end.host or after.host, began=end.began if end.began is not None else after.began,
         ended=end.ended if end.ended is not None else now, wall_s=end.used.wall_s, cpu_s=end.used.cpu_s,
         memory=end.used.memory, forgotten=False,
     )  # fmt: skip
-    return was, ended, end
-
-
-def _write(connection: Connection, was: Attempt, after: Attempt, end: End | None, now: float) -> None:
-    """Unless somebody else has seen more meanwhile."""
-    table = schema.attempt
-    mine = and_(table.c.batch_id == was.batch, table.c.job_index == was.index, table.c.number == was.number,
-                table.c.spawn == was.spawn)  # fmt: skip
-    names = ("native", "seen", "silent_since", "forgotten", "code", "signal", "cause", "words", "host", "began",
-             "ended", "wall_s", "cpu_s", "memory")  # fmt: skip
-    row: dict[str, Any] = {name: getattr(after, name) for name in names}
-    row.update(stage=after.stage.value, outcome=None if after.outcome is None else after.outcome.value)
-    still = table.c.stage == was.stage.value
-    if not connection.execute(update(table).where(mine, still).values(row)).rowcount:
-        return
-    # What the job itself has reported between the two transactions is in the store by now.
-    job = next(iter(_jobs(connection, was)), None)
-    if job is None or job.attempt != was.number or job.state == INIT:
-        return  # removed, or given up and reset
-    if end is None:
-        if after.stage is Stage.BEGUN and job.state == SUBMIT:
-            _move(connection, job, RUN, "")
-        return
-    if job.state == SPAWN:
-        _copy_ended(connection, job, was)
-        return
-    if was.spawn:
-        return
-    asked = bool(connection.scalar(select(table.c.asked).where(mine)))
-    state = state_after(job.state, asked, end)
-    words = _said(end)
-    again_s = _again(connection, job, end) if state != job.state else None
-    told = {"outcome": end.outcome.value, "code": end.code, "signal": end.signal, "words": words,
-            "cause": retries.cause_of(end)}  # fmt: skip
-    note(connection, job.batch, job.index, "ended", told)
-    if again_s is not None:
-        _move(connection, job, INIT, f"{words}; it is tried again", now + again_s, "retried")
-    elif state != job.state or words != job.words:
-        _move(connection, job, state, "" if state == COMPLETE else words)
-
-
-def _jobs(connection: Connection, attempt: Attempt) -> Iterable[Job]:
-    table = schema.job
-    there = connection.scalar(select(table.c.version).where(
-        table.c.batch_id == attempt.batch, table.c.job_index == attempt.index))  # fmt: skip
-    return [] if there is None else [job_of(connection, attempt.batch, attempt.index)]
-
-
-def _move(
-    connection: Connection, job: Job, state: str, words: str, not_before: float = 0.0, kind: str = "changed"
-) -> None:
-    table = schema.job
-    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index)
-    row = {"state": state, "words": words, "version": job.version + 1, "not_before": not_before}
-    connection.execute(update(table).where(mine).values(row))
-    if state != job.state:
-        note(connection, job.batch, job.index, kind, {"state": [job.state, state]}, job.version + 1)
-
-
-def _copy_ended(connection: Connection, job: Job, attempt: Attempt) -> None:
-    """A job that multiplied is complete when all its copies have said so and are over."""
-    table = schema.attempt
-    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.number == attempt.number)
-    left = connection.scalar(select(func.count()).select_from(table).where(
-        mine, table.c.said != "over", or_(table.c.said != COMPLETE, table.c.stage != Stage.OVER.value)))  # fmt: skip
-    if not left:
-        _move(connection, job, COMPLETE, "")
+    return Verdict(was, ended, end)
 
 
 def _close(connection: Connection) -> None:
@@ -298,29 +221,3 @@ def _close(connection: Connection) -> None:
     table, attempts = schema.submission, schema.attempt
     open_ = select(attempts.c.mark).where(attempts.c.stage != Stage.OVER.value, attempts.c.mark != "")
     connection.execute(update(table).where(table.c.stage == "sent", table.c.mark.not_in(open_)).values(stage="over"))
-
-
-def _said(end: End) -> str:
-    how = f"signal {end.signal}" if end.signal else f"exit status {end.code}" if end.code else ""
-    where = f" on {end.host}" if end.host else ""
-    parts = [part for part in (how, end.words if end.words != how else "") if part]
-    return f"{', '.join(parts)}{where}" if parts else ""
-
-
-def _again(connection: Connection, job: Job, end: End) -> float | None:
-    """Seconds until it is tried again by itself; None: it is not."""
-    cause = retries.cause_of(end)
-    told = job.fields.get("retries")
-    if not cause or not told:
-        return None
-    try:
-        policy = retries.read(told)
-    except BadInput as error:
-        log.warning("job %d of batch %d is not tried again: %s", job.index, job.batch, error.message)
-        return None
-    table = schema.event
-    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index)
-    kinds = table.c.kind.in_(("ended", "retried", "changed"))
-    rows = connection.execute(select(table.c.kind, table.c.told).where(mine, kinds).order_by(table.c.id)).all()
-    used = retries.used((row.kind, json.loads(row.told)) for row in rows)
-    return retries.again_s(policy, cause, used, random.random())

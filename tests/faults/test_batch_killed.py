@@ -56,7 +56,7 @@ for line in sys.stdin:
         if at >= 0:
             sys.settrace(traced)
         psu.submit_jobs()
-        os.write(3, b"%d\\n" % seen) if at == 0 else None
+        os.write(int(sys.argv[1]), b"%d\\n" % seen) if at == 0 else None
         os._exit(0)
     print(pid, flush=True)
     sys.stdin.readline()  # not reaped before, so that its pid is nobody else's
@@ -113,7 +113,7 @@ class Forge:
 
     def __init__(self) -> None:
         counted, told = os.pipe()
-        words = ["sh", "-c", f'exec "$@" 3>&{told}', "sh", sys.executable, "-c", FORGE]
+        words = [sys.executable, "-c", FORGE, str(told)]
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(told,)
         )

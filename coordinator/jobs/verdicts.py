@@ -1,0 +1,186 @@
+"""What follows from what was seen of attempts, written down: attempts that go on or are over, and their jobs' states.
+
+:mod:`.reconcile` brings what it has seen; here it is compared with what others have written meanwhile, decided with
+:mod:`.states` and :mod:`.retries`, and written for all attempts together, since thousands may end between two looks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+
+from coordinator.errors import BadInput
+from coordinator.jobs import retries, schema
+from coordinator.jobs.changes import executed_many
+from coordinator.jobs.records import Attempt, Job, JobId, jobs_where
+from coordinator.jobs.states import COMPLETE, INIT, RUN, SPAWN, SUBMIT, End, Stage, state_after
+
+log = logging.getLogger("coordinator.jobs")
+
+#: ids in one query
+MANY = 500
+#: columns of an attempt that a look may change
+_SEEN = ("native", "seen", "silent_since", "forgotten", "code", "signal", "cause", "words", "host", "began", "ended",
+         "wall_s", "cpu_s", "memory")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``was``: the attempt as the store had it; ``now``: as it is; ``end``: None while it is not over."""
+
+    was: Attempt
+    now: Attempt
+    end: End | None
+
+
+def write(connection: Connection, verdicts: Sequence[Verdict], now: float) -> None:
+    """All of them, but those of attempts that others have brought further meanwhile."""
+    stages, asked = _stages(connection, verdicts)
+    fresh = [verdict for verdict in verdicts if stages.get(verdict.was.place) == verdict.was.stage.value]
+    if not fresh:
+        return
+    table = schema.attempt
+    mine = and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"),
+                table.c.number == bindparam("n"), table.c.spawn == bindparam("s"))  # fmt: skip
+    columns: dict[str, Any] = {name: bindparam(f"to_{name}") for name in (*_SEEN, "stage", "outcome")}
+    executed_many(connection, update(table).where(mine).values(columns), [_row(verdict) for verdict in fresh])
+    jobs = _jobs(connection, {verdict.was.id for verdict in fresh})
+    moved: dict[JobId, Job] = {}
+    events: list[dict[str, Any]] = []
+    for verdict in fresh:
+        job = moved.get(verdict.was.id) or jobs.get(verdict.was.id)
+        # Removed, or given up and reset: what becomes of an earlier attempt changes nothing.
+        if job is None or job.attempt != verdict.was.number or job.state == INIT:
+            continue
+        after, kind = _followed(connection, job, verdict, verdict.was.place in asked, now)
+        if verdict.end is not None and verdict.was.spawn == 0 and job.state != SPAWN:
+            events.append(_event(job, "ended", _told(verdict.end), now, 0))
+        if after is not job:
+            moved[job.id] = after = replace(after, version=job.version + 1)
+            if after.state != job.state:
+                events.append(_event(after, kind, {"state": [job.state, after.state]}, now, after.version))
+    _move(connection, moved.values())
+    if events:
+        executed_many(connection, insert(schema.event).values({name: bindparam(name) for name in events[0]}), events)
+
+
+# --- deciding ---------------------------------------------------------------------------------------------
+
+
+def _followed(connection: Connection, job: Job, verdict: Verdict, asked: bool, now: float) -> tuple[Job, str]:
+    """The job as it is after that, itself if nothing follows, and the kind of the event."""
+    end = verdict.end
+    if end is None:
+        begun = verdict.now.stage is Stage.BEGUN and job.state == SUBMIT
+        return (replace(job, state=RUN, words="") if begun else job), "changed"
+    if job.state == SPAWN:
+        over = _all_said(connection, job, verdict.was.number)
+        return (replace(job, state=COMPLETE, words="") if over else job), "changed"
+    if verdict.was.spawn:
+        return job, "changed"
+    state, words = state_after(job.state, asked, end), said(end)
+    again_s = _again(connection, job, end) if state != job.state else None
+    if again_s is not None:
+        words = f"{words}; it is tried again"
+        return replace(job, state=INIT, words=words, not_before=now + again_s), "retried"
+    if state == job.state and words == job.words:
+        return job, "changed"
+    return replace(job, state=state, words="" if state == COMPLETE else words, not_before=0.0), "changed"
+
+
+def said(end: End) -> str:
+    """How it ended, in one line for people."""
+    how = f"signal {end.signal}" if end.signal else f"exit status {end.code}" if end.code else ""
+    where = f" on {end.host}" if end.host else ""
+    parts = [part for part in (how, end.words if end.words != how else "") if part]
+    return f"{', '.join(parts)}{where}" if parts else ""
+
+
+def _told(end: End) -> dict[str, Any]:
+    return {"outcome": end.outcome.value, "code": end.code, "signal": end.signal, "words": said(end),
+            "cause": retries.cause_of(end)}  # fmt: skip
+
+
+def _again(connection: Connection, job: Job, end: End) -> float | None:
+    """Seconds until it is tried again by itself; None: it is not."""
+    cause = retries.cause_of(end)
+    told = job.fields.get("retries")
+    if not cause or not told:
+        return None
+    try:
+        policy = retries.read(told)
+    except BadInput as error:
+        log.warning("job %d of batch %d is not tried again: %s", job.index, job.batch, error.message)
+        return None
+    table = schema.event
+    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index)
+    kinds = table.c.kind.in_(("ended", "retried", "changed"))
+    rows = connection.execute(select(table.c.kind, table.c.told).where(mine, kinds).order_by(table.c.id)).all()
+    used = retries.used((row.kind, json.loads(row.told)) for row in rows)
+    return retries.again_s(policy, cause, used, random.random())
+
+
+# --- reading and writing ----------------------------------------------------------------------------------
+
+
+def _stages(
+    connection: Connection, verdicts: Iterable[Verdict]
+) -> tuple[dict[tuple[int, int, int, int], str], set[tuple[int, int, int, int]]]:
+    """(where each attempt is now, those whose job has asked for its metadata): the jobs' own reports are in there."""
+    table = schema.attempt
+    marks = sorted({verdict.was.mark for verdict in verdicts})
+    stages, asked = {}, set()
+    for at in range(0, len(marks), MANY):
+        query = select(table.c.batch_id, table.c.job_index, table.c.number, table.c.spawn, table.c.stage, table.c.asked)
+        for *place, stage, has_asked in connection.execute(query.where(table.c.mark.in_(marks[at : at + MANY]))):
+            key = (place[0], place[1], place[2], place[3])
+            stages[key] = stage
+            if has_asked:
+                asked.add(key)
+    return stages, asked
+
+
+def _jobs(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, Job]:
+    wanted = sorted(ids)
+    found = {}
+    for at in range(0, len(wanted), MANY):
+        for job in jobs_where(connection, schema.pair(schema.job).in_(wanted[at : at + MANY])):
+            found[job.id] = job
+    return found
+
+
+def _all_said(connection: Connection, job: Job, number: int) -> bool:
+    """A job that multiplied is complete when all its copies have said so and are over."""
+    table = schema.attempt
+    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.number == number)
+    left = connection.scalar(select(func.count()).select_from(table).where(
+        mine, table.c.said != "over", or_(table.c.said != COMPLETE, table.c.stage != Stage.OVER.value)))  # fmt: skip
+    return not left
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    was, now = verdict.was, verdict.now
+    row = {f"to_{name}": getattr(now, name) for name in _SEEN}
+    row.update(to_stage=now.stage.value, to_outcome=None if now.outcome is None else now.outcome.value)
+    return {**row, "b": was.batch, "j": was.index, "n": was.number, "s": was.spawn}
+
+
+def _move(connection: Connection, jobs: Iterable[Job]) -> None:
+    table = schema.job
+    rows = [{"b": job.batch, "j": job.index, "to_state": job.state, "to_words": job.words, "to_version": job.version,
+             "to_not_before": job.not_before} for job in jobs]  # fmt: skip
+    if rows:
+        mine = and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"))
+        values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in ("state", "words", "version", "not_before")}
+        executed_many(connection, update(table).where(mine).values(values), rows)
+
+
+def _event(job: Job, kind: str, told: dict[str, Any], at: float, version: int) -> dict[str, Any]:
+    return {"at": at, "batch_id": job.batch, "job_index": job.index, "version": version, "kind": kind,
+            "told": json.dumps(told)}  # fmt: skip
