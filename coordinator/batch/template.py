@@ -7,6 +7,7 @@ field is touched::
     {data!q}                                                          quoted, one word for the shell
     {{name}}                                                          the text {name}
     ${VAR} ${A[@]} ${VAR:-x} {a,b} {1..5} {} {print $1} { cmd; }      not fields: left as they are
+    ${{VAR}}                                                          ${VAR}, as templates of old had to write it
 
 Around a field each doubled pair of braces is one brace, as in Python: ``{{{name}}}`` is the value in braces.
 Everywhere else braces stay as they are. ``{print}``, ``{next}``, ``{exit}``, ``{getline}`` and ``{nextfile}`` are
@@ -41,6 +42,8 @@ _FIELD = re.compile(
     (?P<close>\}++)""",
     re.VERBOSE,
 )
+#: as templates had to write the shell's own braces once; no shell knows it
+_DOUBLED = re.compile(r"\$\{\{([^{}\n]*)\}\}")
 _ITEM = re.compile(r"\[([^\]]*)\]")
 
 
@@ -59,7 +62,7 @@ def filled(text: str, job: Mapping[str, Any]) -> str:
         alone = min(before, after) - pairs
         return "{" * (before - alone) + inside + "}" * (after - alone)
 
-    return _FIELD.sub(put, text)
+    return _FIELD.sub(put, _DOUBLED.sub(r"${\1}", text))
 
 
 def fields(text: str) -> set[str]:

@@ -64,7 +64,7 @@ def test_fields_are_what_the_job_says(template, script):
 
 
 SHELL = [
-    "${VAR}", "${A[@]}", "${VAR:-x}", "${JobIndex}", "${{JobIndex}}", "$ {a b}", "{a,b}", "{1..5}", "{a..e}", "{}",
+    "${VAR}", "${A[@]}", "${VAR:-x}", "${JobIndex}", "$ {a b}", "{a,b}", "{1..5}", "{a..e}", "{}",
     "find . -exec rm {} \\;", "awk '{print $1}' f", "awk '{ sum += $1 } END { print sum }'", "{ echo a; echo b; }",
     "{print}", "{next}", "{exit}", "{getline}", "{nextfile}", "awk '{{print $1}}'", '{"a": 1}', "{a: 1}", "f() { x; }",
     "{name!r}", "{name!s}", "{name.upper}", "{name[0].x}", "{name['x']}", "{1}", "{-x}", "{JobIndex:999999d}", "{{",
@@ -212,3 +212,8 @@ def test_a_long_template_of_braces_takes_no_long_time():
 def test_the_error_is_one_of_input_and_travels():
     assert issubclass(BadTemplate, BadInput)
     assert isinstance(from_fault(111, "x"), BadTemplate)
+
+
+def test_the_doubled_braces_that_templates_of_old_had_to_write_for_the_shell_are_single() -> None:
+    assert filled("${{A[@]}} ${{JobIndex}} {JobIndex}", {"JobIndex": 3}) == "${A[@]} ${JobIndex} 3"
+    assert filled("{name}", {"name": "${{A}}"}) == "${{A}}"
