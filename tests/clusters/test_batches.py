@@ -15,7 +15,9 @@ from coordinator.batch import home as homes
 from coordinator.executors.scheduler import Scheduler
 from coordinator.jobs import schema
 from coordinator.jobs.records import submissions_where
+from tests.clusters.gridengine import GridEngine
 from tests.clusters.schedulers import HANG_S, LOOK_S
+from tests.clusters.slurm import Slurm
 
 #: calls of the library from inside a job
 MAP = """
@@ -40,15 +42,23 @@ psu.set_complete()
 """
 
 
-@pytest.fixture(params=["slurm", "sge"])
-def executor(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    request.getfixturevalue(f"own_{request.param}")
+@pytest.fixture(scope="session", params=["slurm", "sge"])
+def cluster(request: pytest.FixtureRequest) -> tuple[str, Slurm | GridEngine]:
+    """(its name, itself); of the session, so that its daemons are not taken for what a test left behind."""
+    return request.param, request.getfixturevalue({"slurm": "slurm_cluster", "sge": "sge_cell"}[request.param])
+
+
+@pytest.fixture
+def executor(cluster: tuple[str, Slurm | GridEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    name, daemons = cluster
+    for variable, value in daemons.environment.items():
+        monkeypatch.setenv(variable, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     # These clusters are the tests' own: they may be asked more often than one that is everybody's.
     monkeypatch.setattr(Scheduler, "poll_s", 0.3)
-    psu.config.Executor = request.param
-    yield request.param
+    psu.config.Executor = name
+    yield name
     del psu.config.Executor
 
 
