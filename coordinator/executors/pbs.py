@@ -30,7 +30,9 @@ LONGEST_NAME = 15
 _ID = re.compile(r"([0-9]{1,15})(?:(\[)([0-9]{0,9})\])?((?:\.[A-Za-z0-9_.-]+)?)")
 _FLAGS = re.compile(r"-[Vhfx]+[^Vhfx]")
 _BLOCK = re.compile(r"(?:-W\s*|.*,\s*)?block\s*=.*", re.I)
-_UNCONNECTED = re.compile(r"cannot connect to server|Connection refused|pbs_iff|trqauthd", re.I)
+_UNCONNECTED = re.compile(
+    r"cannot connect to server|Couldn't connect to cluster|Connection refused|pbs_iff|trqauthd", re.I
+)
 _UNCLEAR = re.compile(
     r"End of (?:File|message)|protocol error|Bad DIS|Tim(?:ed|e) ?out|Broken pipe|Connection reset|Socket close"
     r"|(?:reading|writing) data|Communication failure|internal error|System error|Failed to save|\bError \(?-?[0-9]",
@@ -49,6 +51,10 @@ _GONE = re.compile(
     r"|invalid state for job - (?:COMPLETE|EXITING)",
     re.I,
 )
+# Of an element that its server has no record of PBS tells the whole array's exit status, and says so by this.
+_UNRECORDED = re.compile(r"Subjob (?:finished|failed|terminated)")
+# When the array began: no reason why this element waits.
+_BEGAN = re.compile(r"Job Array Began at .*")
 _DEPENDENCY = re.compile(r"deleted (?:because its|as result of) dependency", re.I)
 
 _WAITS = {"Q": "", "H": "held", "W": "waits for its time", "T": "is being moved"}
@@ -141,13 +147,16 @@ class _Qsub:
         wall, cpu, memory = (fields.get(f"resources_used.{what}", "") for what in ("walltime", "cput", "mem"))
         used = Used(_seconds(wall), _seconds(cpu), _size(memory))
         if state in _WAITS:
-            return Status(State.WAITS, words=comment or _WAITS[state], used=used)
+            why = "" if _BEGAN.fullmatch(comment) else comment
+            return Status(State.WAITS, words=why or _WAITS[state], used=used)
         if state in _RUNS:
             return Status(State.RUNS, words=_RUNS[state], host=host, used=used)
         if not state or state not in self.ends:
             return Status(State.UNKNOWN, words=f"PBS calls it {state!r} {comment}".rstrip(), host=host, used=used)
-        # That of a whole array is no element's: it says whether any of them failed.
-        code, signal, cause = (None, None, Cause.NONE) if "[]" in told else self._exit(fields.get("exit_status", ""))
+        code, signal, cause = self._exit(fields.get("exit_status", ""))
+        if "[]" in told or _UNRECORDED.fullmatch(comment):
+            # That of a whole array is no element's: it says how the one went that ended last.
+            return Status(State.ENDED, words=comment, host=host, used=used)
         if _DEPENDENCY.search(comment):
             cause = Cause.DEPENDENCY
         elif cause is Cause.NONE and fields.get("substate") == "91":  # somebody has deleted it

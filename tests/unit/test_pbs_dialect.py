@@ -340,6 +340,8 @@ def test_an_answer_without_one_id_is_unclear(dialect: Pbs | Torque, text: str) -
         ("pbs_iff: cannot connect to host\npbs_iff: all reserved ports in use", SchedulerAway),
         ("qstat: Invalid credential", SchedulerAway),
         ("Connection refused", SchedulerAway),
+        # openpbs/openpbs, src/lib/Libcmds/cnt2server.c and src/cmds/qdel.c
+        ("Unknown Host.\nCouldn't connect to cluster: polaris", SchedulerAway),
         ("Premature end of message", SubmitUnclear),
         # openpbs/openpbs issue 2554: its server has crashed
         ("Connection refused\nqstat: cannot connect to server pdw-s1 (errno=15010)", SchedulerAway),
@@ -463,6 +465,21 @@ def test_the_elements_of_an_array_of_pbs_are_told_one_by_one() -> None:
 def test_the_exit_status_of_a_whole_array_is_no_elements() -> None:
     (row,) = PBS.remembered("Job Id: 9[].djoko\n    job_state = F\n    Exit_status = 1\n    substate = 92\n")
     assert row.status == Status(State.ENDED)
+
+
+@pytest.mark.parametrize("comment", ["Subjob finished", "Subjob failed", "Subjob terminated"])
+def test_of_an_element_without_a_record_the_exit_status_is_the_whole_arrays(comment: str) -> None:
+    # openpbs/openpbs, status_subjob() of src/server/stat_job.c: without a history, or where it was deleted in the queue
+    fields = f"    job_state = X\n    substate = 91\n    Exit_status = 0\n    comment = {comment}\n"
+    (row,) = PBS.queued(f"Job Id: 9[3].djoko\n    Job_Name = map.{MARK}\n{fields}")
+    assert (row.indices, row.status) == ((3,), Status(State.ENDED, words=comment))
+
+
+def test_when_an_array_began_is_no_reason_why_an_element_waits() -> None:
+    # openpbs/openpbs, expand_remaining_subjob() of src/lib/Libifl/dec_reply.c, and pbs_job_array_comment.py
+    comment = "Job Array Began at Sun Nov 22 at 02:03"
+    (row,) = PBS.queued(f"Job Id: 9[3].djoko\n    job_state = Q\n    comment = {comment}\n")
+    assert row.status == Status(State.WAITS)
 
 
 def test_the_queue_of_torque_is_read_and_its_numbers_are_taken_from_the_names() -> None:
