@@ -80,6 +80,8 @@ class SiteExecutor:
         self._loop = loop
         self._task = loop.create_task(self._attend())
         self._task.add_done_callback(partial(tell_of_end, log, "nobody looks after the scheduler any more"))
+        if os.path.isdir(self._place):
+            self._news.set()  # of an earlier life: what waits of it is not left to begin meanwhile
 
     # --- what the Crew asks -----------------------------------------------------------------------------
 
@@ -128,6 +130,8 @@ class SiteExecutor:
             for submission in self._flight.result():
                 submission.settle()
         try:
+            if not self._cleared:  # there was no time for it
+                self._cancel_leftovers(State.WAITS, State.RUNS)
             self._jobs.cancel(_places([*(k for k in self._keepers if k.end is None), *self._cancels]))
         except SchedulerError as error:
             log.warning("keepers not cancelled executor=%s: %s", self._jobs.name, error.message)
@@ -308,8 +312,9 @@ class SiteExecutor:
             orders |= {"leave_after_s": leave_s, "end_after_s": time_s - min(KILL_S, time_s / 10)}
         return orders
 
-    def _cancel_leftovers(self) -> None:
-        """An earlier life was killed: what it had in the queue would be too many. Raises SchedulerAway."""
+    def _cancel_leftovers(self, *states: State) -> None:
+        """An earlier life was killed: what it had in the queue would be too many. What is in one of these states, if
+        any is given, else what waits. Raises SchedulerAway."""
         for mark in os.listdir(self._place) if os.path.isdir(self._place) else ():
             path = os.path.join(self._place, mark, "intent")
             try:
@@ -325,10 +330,11 @@ class SiteExecutor:
             if native is not None:
                 indices = range(1, count + 1)
                 found = self._jobs.poll({native: (mark, indices)})
-                waiting = [index for index in indices if found[native, index].state is State.WAITS]
-                log.info("leftover of an earlier life id=%s waiting=%d: cancelled", native, len(waiting))
-                self._jobs.cancel([(native, index, count) for index in waiting])
+                useless = [index for index in indices if found[native, index].state in (states or (State.WAITS,))]
+                log.info("leftover of an earlier life id=%s cancelled=%d", native, len(useless))
+                self._jobs.cancel([(native, index, count) for index in useless])
             os.unlink(path)
+            self._directories.append(intent.directory)  # its orders are read until the job is over
 
 
 @dataclass
