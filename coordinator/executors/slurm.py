@@ -127,23 +127,27 @@ class Slurm:
         return [["sacct", "--noheader", "--parsable2", "--duplicates", f"--format={_HISTORY}", f"--jobs={jobs}"]]
 
     def remembered(self, text: str) -> list[Row]:
-        """Of a job that was requeued there are several; the last one counts. The memory is told by its steps."""
-        jobs: dict[str, Row] = {}
-        memory: dict[str, int] = {}
+        """Of a job that was requeued there are several; the last one counts. An id may have been given again: what had
+        it before has another name. The memory is told by a job's steps, which follow it."""
+        jobs: dict[tuple[str, str], Row] = {}
+        memory: dict[tuple[str, str], int] = {}
+        last = ("", "")
         for line in text.splitlines():
             if not line.strip():
                 continue
             native, state, code, wall, cpu, rss, hosts, name = _fields(line, 8)
             whole, dot, _ = native.partition(".")
             if dot:
-                memory[whole] = max(memory.get(whole, 0), _size(rss))
+                if whole == last[0]:
+                    memory[last] = max(memory.get(last, 0), _size(rss))
                 continue
             number, _, element = whole.partition("_")
             indices = indices_of(element.strip("[]")) if element else ()
             used = Used(float(wall) if wall.isdecimal() else None, _seconds(cpu))
-            jobs[whole] = Row(number, indices, name, _status(state, "", hosts, code, used))
-            memory.pop(whole, None)  # steps follow their job
-        return [row if not memory.get(whole) else _with_memory(row, memory[whole]) for whole, row in jobs.items()]
+            last = whole, name
+            jobs[last] = Row(number, indices, name, _status(state, "", hosts, code, used))
+            memory.pop(last, None)
+        return [row if not memory.get(key) else _with_memory(row, memory[key]) for key, row in jobs.items()]
 
     def search(self, name: str) -> list[list[str]]:
         since = "--starttime=now-7days"

@@ -182,6 +182,15 @@ def test_of_a_job_that_was_requeued_the_last_life_counts() -> None:
     assert [(row.status.state, row.status.code, row.status.host) for row in rows] == [(State.ENDED, 0, "n1")]
 
 
+def test_what_had_an_id_before_it_was_given_again_keeps_its_end() -> None:
+    # sacct --duplicates of Slurm 22.05, whose slurmctld has begun anew
+    text = f"1|TIMEOUT|0:0|31|00:00||n1|late.{MARK}\n1.batch|FAILED|15:0|31|00:00|1M|n1|batch\n"
+    text += "1|FAILED|5:0|0|00:00||n1|new.aaaaaaaaaa\n1.batch|FAILED|5:0|0|00:00|2M|n1|batch\n"
+    late, new = SLURM.remembered(text)
+    assert (late.name, late.status.cause, late.status.used.memory) == (f"late.{MARK}", Cause.TIME, 1 << 20)
+    assert (new.name, new.status.code, new.status.used.memory) == ("new.aaaaaaaaaa", 5, 2 << 20)
+
+
 def test_the_site_says_how_large_an_array_may_be() -> None:
     assert SLURM.largest("MaxArraySize            = 10001\nMaxJobCount = 20000\n") == 10_000
     assert SLURM.largest("nothing of it") == USUAL_ARRAY
