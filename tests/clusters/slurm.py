@@ -10,7 +10,6 @@ the directory that it is given.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from pathlib import Path
 
@@ -176,18 +175,18 @@ class Slurm(Cluster):
     # --- inside -----------------------------------------------------------------------------------------
 
     def _account(self, port: int, sql: int) -> str:
-        """Start a database and slurmdbd; the lines of slurm.conf that name them."""
+        """Start a database and slurmdbd; the lines of slurm.conf that name them. The database's user must be the one
+        whose temporary directory this is: nobody else may look into it."""
         place = self.place / "database"
         place.mkdir()
-        shutil.chown(place, "mysql", "mysql")
         made = self.run(
-            "mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={place}/data",
+            "mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={place}/data",
             "--auth-root-authentication-method=socket", "--skip-test-db",
         )  # fmt: skip
         if made.returncode:
             raise ClusterError(f"mariadb-install-db: {made.stdout}{made.stderr}")
         self.daemons.start(
-            "mariadbd", "mariadbd", "--no-defaults", "--user=mysql", f"--datadir={place}/data",
+            "mariadbd", "mariadbd", "--no-defaults", "--user=root", f"--datadir={place}/data",
             f"--socket={place}/socket", "--bind-address=127.0.0.1", f"--port={sql}", f"--pid-file={place}/pid",
             "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M",
         )  # fmt: skip
