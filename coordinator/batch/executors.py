@@ -214,7 +214,7 @@ class _Own:
         return name_of(self._own)
 
     def prepare(self, intent: Intent, elements: Sequence[Element]) -> list[str]:
-        write_submission(intent, elements, ID_VARIABLE, (INDEX_VARIABLE,))
+        write_submission(intent, elements, (ID_VARIABLE,), (INDEX_VARIABLE,))
         os.chmod(script_of(intent), 0o700)
         return [script_of(intent)]
 

@@ -27,8 +27,9 @@ class Dialect(Protocol):
     programs: tuple[str, ...]
     #: a regular expression that is found in what :meth:`version`'s command prints, and in nobody else's
     known_by: str
-    #: what a job finds its own id in, and its number, where it has one
-    id_variable: str
+    #: what a job finds its own id in, that of its whole array if it is an element, and its number, where it has one:
+    #: the first of them that is there
+    id_variables: tuple[str, ...]
     index_variables: tuple[str, ...]
 
     def submit(self, intent: Intent, script: str, output: str) -> list[str]:

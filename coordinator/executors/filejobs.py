@@ -35,7 +35,7 @@ class FileJobs:
         self._script = script or Path.cwd() / "jobs.sh"
 
     def prepare(self, intent: Intent, elements: Sequence[Element]) -> list[str]:
-        write_submission(intent, elements, ID_VARIABLE, (INDEX_VARIABLE,))
+        write_submission(intent, elements, (ID_VARIABLE,), (INDEX_VARIABLE,))
         return ["/bin/sh", str(self._script)]
 
     def submit(self, intent: Intent) -> str:

@@ -77,10 +77,10 @@ def output_of(intent: Intent) -> str:
 
 
 def write_submission(
-    intent: Intent, elements: Sequence[Element], id_variable: str, index_variables: Sequence[str]
+    intent: Intent, elements: Sequence[Element], id_variables: Sequence[str], index_variables: Sequence[str]
 ) -> None:
     """The table and the script, each whole, since a job may begin at once. Raises BadInput, OSError."""
     table = jobscript.table(elements)
-    script = jobscript.script(intent.directory, id_variable, index_variables)
+    script = jobscript.script(intent.directory, id_variables, index_variables)
     for path, text in ((os.path.join(intent.directory, "table"), table), (script_of(intent), script)):
         paths.replace_private(path, text.encode("utf-8", "surrogateescape"))

@@ -40,7 +40,8 @@ SCRIPT = """\
 # One of the jobs of the table beside this file, by its number. Written by coordinator; nothing in it is a directive.
 umask 077
 here=@HERE@
-native=${@ID@:-@NO_ID@}
+native=
+for found in @IDS@ @NO_ID@; do native=${native:-$found}; done
 index=
 for found in @INDICES@; do index=${index:-$found}; done
 case $index in '' | 0 | *[!0-9]*) index=1 ;; esac
@@ -145,18 +146,19 @@ class Exit:
         return self.code - 128 if 128 < self.code <= 192 else 0
 
 
-def script(here: str, id_variable: str, index_variables: Sequence[str]) -> str:
-    """``here``: the submission's directory; the number of a job is in the first of its variables that is there.
+def script(here: str, id_variables: Sequence[str], index_variables: Sequence[str]) -> str:
+    """``here``: the submission's directory; a job's id and its number are in the first of their variables that is
+    there.
 
     Raises BadInput.
     """
-    if not all(_VARIABLE.fullmatch(name) for name in (id_variable, *index_variables)):
-        raise BadInput(f"{id_variable!r} or one of {index_variables!r} is no name of a variable")
+    if not all(_VARIABLE.fullmatch(name) for name in (*id_variables, *index_variables)):
+        raise BadInput(f"one of {id_variables!r} or of {index_variables!r} is no name of a variable")
     if "\n" in here or "\r" in here or "\0" in here:
         raise BadInput(f"jobs cannot be submitted from {here!r}: there is a line end in its name")
-    numbers = " ".join(f'"${{{name}:-}}"' for name in index_variables)
+    ids, numbers = (" ".join(f'"${{{name}:-}}"' for name in names) for names in (id_variables, index_variables))
     values = {
-        "HERE": shlex.quote(here), "ID": id_variable, "INDICES": numbers,
+        "HERE": shlex.quote(here), "IDS": ids, "INDICES": numbers,
         "NO_LINE": str(NO_LINE), "NO_CLAIM": str(NO_CLAIM), "NO_ID": NO_ID, "NATIVE_ID": NATIVE_ID, "BEGAN": BEGAN,
     }  # fmt: skip
     return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], SCRIPT)
@@ -205,3 +207,10 @@ def exit_of(text: str) -> Exit:
 def begun_of(text: str) -> str:
     """Which job has begun the attempt: ``ID.INDEX``; "" where that is not told."""
     return text.partition(" ")[0].strip()
+
+
+def native_in(begun: str) -> str:
+    """The native id of the job or array that has begun the attempt, "" where nobody gave it one. PBS calls an element
+    ``17[4].server`` where the array is ``17[].server``."""
+    native = re.sub(r"\[\d+\]", "[]", begun.rpartition(".")[0])
+    return "" if native == NO_ID else native

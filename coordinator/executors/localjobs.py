@@ -43,7 +43,7 @@ class LocalJobs:
         self._spool = spool or Spool(paths.state_directory() / "jobs" / os.uname().nodename)
 
     def prepare(self, intent: Intent, elements: Sequence[Element]) -> list[str]:
-        write_submission(intent, elements, ID_VARIABLE, (INDEX_VARIABLE,))
+        write_submission(intent, elements, (ID_VARIABLE,), (INDEX_VARIABLE,))
         return ["/bin/sh", script_of(intent)]
 
     def submit(self, intent: Intent) -> str:

@@ -66,7 +66,7 @@ class Lsf:
     name = "lsf"
     known_by = r"\bLSF\b"
     programs: tuple[str, ...] = ("bsub", "bjobs", "bkill")
-    id_variable = "LSB_JOBID"
+    id_variables: tuple[str, ...] = ("LSB_JOBID",)
     index_variables: tuple[str, ...] = ("LSB_JOBINDEX",)  # the index is 0 for a job that is no array
 
     def submit(self, intent: Intent, script: str, output: str) -> list[str]:

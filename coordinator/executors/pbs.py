@@ -66,7 +66,7 @@ class _Qsub:
 
     name: str
     programs: tuple[str, ...] = ("qsub", "qstat", "qdel")
-    id_variable = "PBS_JOBID"
+    id_variables: tuple[str, ...] = ("PBS_JOBID",)
     listing: tuple[str, ...]  #: the command that lists all jobs with all they have
     ends: str  #: letters of jobs that have ended
     causes: Mapping[int, Cause]  #: exit statuses below 0, which no job of its own can have

@@ -96,7 +96,7 @@ class Scheduler:
         Raises BadInput, OSError.
         """
         argv = self.command(intent)
-        write_submission(intent, elements, self.dialect.id_variable, self.dialect.index_variables)
+        write_submission(intent, elements, self.dialect.id_variables, self.dialect.index_variables)
         return argv
 
     def command(self, intent: Intent) -> list[str]:

@@ -73,7 +73,7 @@ class Sge:
     known_by = r"\b(?:[A-Z]?GE|Grid Engine|OCS|GCS)\b"
     programs: tuple[str, ...] = ("qsub", "qstat", "qdel", "qacct")
     #: a job that is no array finds "undefined" as its number
-    id_variable = "JOB_ID"
+    id_variables: tuple[str, ...] = ("JOB_ID",)
     index_variables: tuple[str, ...] = ("SGE_TASK_ID",)
 
     def submit(self, intent: Intent, script: str, output: str) -> list[str]:

@@ -64,7 +64,7 @@ class Slurm:
     name = "slurm"
     known_by = r"(?i)^slurm"
     programs: tuple[str, ...] = ("sbatch", "squeue", "scancel")
-    id_variable = "SLURM_JOB_ID"
+    id_variables: tuple[str, ...] = ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID")
     index_variables: tuple[str, ...] = ("SLURM_ARRAY_TASK_ID",)
 
     def submit(self, intent: Intent, script: str, output: str) -> list[str]:

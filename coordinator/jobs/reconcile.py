@@ -19,7 +19,7 @@ from sqlalchemy import Connection, and_, insert, or_, select, update
 from coordinator.core.statuses import State, Status
 from coordinator.errors import BadInput
 from coordinator.executors.jobexecutor import JobExecutor
-from coordinator.executors.jobscript import NO_ID, Exit, begun_of, exit_of
+from coordinator.executors.jobscript import Exit, begun_of, exit_of, native_in
 from coordinator.jobs import schema, verdicts
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
@@ -84,8 +84,7 @@ class Found:
     @property
     def native(self) -> str | None:
         """Of the scheduler's job that works on it."""
-        began = self.begun.rpartition(".")[0]
-        return self.submission.native if began in ("", NO_ID) else began
+        return native_in(self.begun) or self.submission.native
 
 
 def _under_way(connection: Connection) -> tuple[dict[str, Submission], dict[str, list[Attempt]]]:

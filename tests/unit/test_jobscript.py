@@ -20,6 +20,7 @@ from coordinator.executors.jobscript import (
     begun_of,
     exit_of,
     line,
+    native_in,
     quoted,
     script,
     table,
@@ -40,7 +41,7 @@ class Node:
     def __init__(self, here: Path, shell: list[str], *elements: Element) -> None:
         self.here, self._shell = here, shell
         (here / "table").write_text(table(elements), encoding="utf-8", errors="surrogateescape")
-        (here / "script").write_text(script(str(here), "TEST_ID", ["TEST_INDEX", "TEST_OTHER"]))
+        (here / "script").write_text(script(str(here), ["TEST_ARRAY_ID", "TEST_ID"], ["TEST_INDEX", "TEST_OTHER"]))
 
     def start(self, native: str = "17", index: str = "1") -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -182,7 +183,7 @@ def test_what_no_command_can_hold_is_refused() -> None:
     with pytest.raises(BadInput, match="nothing to run"):
         line(Element([], "/", "/r", "/o", "/e"))
     with pytest.raises(BadInput, match="line end"):
-        script("/a\nb", "ID", ["INDEX"])
+        script("/a\nb", ["ID"], ["INDEX"])
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"code": "x"}', '{"code": 1, "native": "1"}', "\0"])
@@ -228,7 +229,13 @@ SOURCE = st.text(st.sampled_from("/abc '\"$`\\#@-\t;&|()*~é"), max_size=30)
 
 @given(SOURCE)
 def test_the_script_is_the_same_but_for_the_name_of_its_directory(name: str) -> None:
-    plain, other = (script(at, "ID", ["INDEX"]).splitlines() for at in ("/here", f"/{name}"))
+    plain, other = (script(at, ["ID"], ["INDEX"]).splitlines() for at in ("/here", f"/{name}"))
     assert len(plain) == len(other)
     assert [at for at, (one, two) in enumerate(zip(plain, other, strict=True)) if one != two] in ([3], [])
     assert not [text for text in other if text.startswith(("#SBATCH", "#PBS", "#BSUB", "#$"))]
+
+
+def test_an_element_is_known_by_the_id_of_its_array() -> None:
+    assert native_in("17.2") == "17"
+    assert native_in("17[4].server.4") == "17[].server"
+    assert native_in("none.1") == native_in("") == ""
