@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from coordinator.core.needs import MIB, READERS, Needs, clock, memory_of, shown, time_of
+from coordinator.core.needs import MIB, READERS, TIMES, Needs, clock, memory_of, shown, time_of
 from coordinator.errors import BadNeeds
 
 #: the five of the manual
@@ -73,6 +73,36 @@ def read(resources: Mapping[str, Any], queue: str = "", *, executor: str) -> Ask
     return Asked(needs, _limits({name: value for name, value in five.items() if name not in NATIVE.get(executor, ())}))
 
 
+def changed(resources: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """The same resources, as people wrote them, with other values for what ``told`` names (``memory``, ``time``,
+    ``cores``, ...), where ``"x2"`` is twice what it was.
+
+    A limit of the same kind may be what a job met, so that ``x2`` is twice all of them that are said (memory, mem,
+    pmem, vmem, pvmem; time, walltime, cput), and none of them stays below a new value. Raises BadNeeds, which names
+    the key.
+    """
+    found = {name: value for name, value in resources.items() if value is not None}
+    for name, value in told.items():
+        kin = [other for other in _KINDS.get(name, _same(name)) if other in found]
+        factor = TIMES.fullmatch(value) if isinstance(value, str) else None
+        if factor is not None:
+            was = {other: _readers(other)(found[other]) for other in kin}
+            if not was or not all(isinstance(number, int) for number in was.values()):
+                raise BadNeeds(f"{name}: there is no number to multiply by {factor[1]}")
+            found.update({other: _written(other, round(number * float(factor[1]))) for other, number in was.items()})
+            continue
+        try:
+            number = _readers(name)(value)
+        except BadNeeds as error:
+            raise BadNeeds(f"{name}: {error.message}") from error
+        to = next((other for other in _same(name) if other in found), name)
+        found.update(
+            {other: value for other in kin if isinstance(number, int) and _readers(other)(found[other]) < number}
+        )
+        found[to] = value
+    return found
+
+
 def limited(argv: Sequence[str], limits: Sequence[tuple[str, int]]) -> list[str]:
     """The command, so that its processes are held to the limits. It does not begin if one cannot be set, as where the
     site allows less."""
@@ -80,6 +110,33 @@ def limited(argv: Sequence[str], limits: Sequence[tuple[str, int]]) -> list[str]
     if not words:
         return list(argv)
     return ["/bin/sh", "-c", " && ".join([*words, 'exec "$@"']), "sh", *argv]
+
+
+#: {what may be changed: limits of the same kind}
+_KINDS = {"memory": ("memory", "mem", "pmem", "vmem", "pvmem"), "time": ("time", "walltime", "cput")}
+#: {what may be changed: the names by which it may have been said, the one that counts first}
+_NAMES = {"memory": ("memory", "mem"), "time": ("time", "walltime"), "cores": ("cores", "smp"),
+          "queue": ("queue", "partition")}  # fmt: skip
+
+
+def _same(name: str) -> tuple[str, ...]:
+    return _NAMES.get(name, (name,))
+
+
+def _readers(name: str) -> Any:
+    if name in FIVE:
+        return FIVE[name]
+    plain = OLDER.get(name, name)
+    if plain not in READERS:
+        raise BadNeeds(f"{shown(name)} is nothing that a job can need: it needs {', '.join(sorted(KNOWN))}")
+    return READERS[plain][1]
+
+
+def _written(name: str, number: int) -> Any:
+    """As people write it."""
+    if name in _KINDS["memory"]:
+        return f"{_up(number, MIB)}mb" if number >= MIB else number
+    return clock(number) if name in _KINDS["time"] else number
 
 
 def _ulimit(name: str, value: int) -> str:

@@ -153,7 +153,8 @@ def _set(B: Batches, J: object, Fields: Mapping[str, Any] | None, Unless: Mappin
         return 0
     condition = not_in_states(Unless)
     if fields.get("state") == INIT:
-        submission.end_attempts(chosen if condition is None else chosen & condition, spared(Unless))
+        for reason in submission.end_attempts(chosen if condition is None else chosen & condition, spared(Unless)):
+            print(f"an attempt that was under way could not be ended: {reason}")
     with at.store.writing() as connection:
         if condition is not None:
             return changes.change_many(connection, chosen & condition, fields)

@@ -102,7 +102,7 @@ def periodic_submitter(
     while passes < n:
         count += submit_jobs(Executor, **choice)
         passes += 1
-        if not _left(home(), of_filter(choice.get("Filter", ""))) or passes >= n:
+        if not left(of_filter(choice.get("Filter", ""))) or passes >= n:
             break
         pause.wait(period)
     return count
@@ -167,17 +167,15 @@ def clean_temp_folders(batch_list: Batches | None = None) -> int:
     return sum(_delete(str(p)) for p in _directories(at, batch_list) if named or int(p.name) not in known)
 
 
-def end_attempts(chosen: ColumnElement[bool], spared: Callable[[Job], bool] | None) -> None:
-    """End what is under way at jobs whose state is set back. What cannot be ended is said; its reports are refused."""
+def end_attempts(chosen: ColumnElement[bool], spared: Callable[[Job], bool] | None = None) -> list[str]:
+    """End what is under way at jobs whose state is set back; why what could not be ended was not. Its reports are
+    refused from then on."""
     at, table = home(), schema.attempt
     with at.store.reading() as connection:
         busy = select(table.c.batch_id, table.c.job_index).where(table.c.stage != Stage.OVER.value)
         jobs = [job.id for job in jobs_where(connection, and_(chosen, schema.pair(schema.job).in_(busy)))
                 if spared is None or not spared(job)]  # fmt: skip
-    if jobs:
-        _, words = cancel(at.store, jobs_named, schema.pair(table).in_(jobs))
-        for reason in words:
-            print(f"an attempt that was under way could not be ended: {reason}")
+    return cancel(at.store, jobs_named, schema.pair(table).in_(jobs))[1] if jobs else []
 
 
 def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = None) -> list[Any]:
@@ -187,6 +185,37 @@ def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = No
         trials = [_trial(job) for job in _ready(connection, chosen, lambda job: True, math.inf, None)]
         submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), _elements(at, by, connection))
     return submitter.command(trials)
+
+
+def submit_where(
+    by: JobExecutor,
+    chosen: ColumnElement[bool],
+    most: float | None = None,
+    wanted: Callable[[Seen], bool] = lambda job: True,
+    batches: set[int] | None = None,
+) -> tuple[Pass, dict[int, str]]:
+    """Submit what may go now of jobs of a condition; what was done, and {batch: why it does not go on}. It says
+    nothing, and whoever calls has looked what is there."""
+    at = home()
+    limit = _most(at) if most is None else most
+    stuck: dict[int, str] = {}
+
+    def trials() -> list[Trial]:
+        with at.store.reading() as connection:
+            found = _copies(connection, chosen)
+            jobs = _ready(connection, chosen, wanted, limit, batches, stuck)
+        return [*found, *map(_trial, jobs)]
+
+    return _pass(at, by, trials), stuck
+
+
+def left(chosen: ColumnElement[bool]) -> bool:
+    """Is there a job that runs, or may go, now or later by itself?"""
+    table = schema.job
+    with home().store.reading() as connection:
+        moving = _plan(connection, None).moving
+        open_ = select(table.c.batch_id, table.c.job_index).where(and_(chosen, table.c.state.not_in(GOOD | BAD)))
+        return any(tuple(row) in moving for row in connection.execute(open_))
 
 
 def look(at: Home) -> Look:
@@ -220,17 +249,9 @@ def _submit(
     most: float,
     batches: set[int] | None = None,
 ) -> int:
-    at = home()
-    look(at)
-    stuck: dict[int, str] = {}
-
-    def trials() -> list[Trial]:
-        with at.store.reading() as connection:
-            found = _copies(connection, chosen)
-            jobs = _ready(connection, chosen, wanted, most, batches, stuck)
-        return [*found, *map(_trial, jobs)]
-
-    count = _told(_pass(at, by, trials), by)
+    look(home())
+    result, stuck = submit_where(by, chosen, most, wanted, batches)
+    count = _told(result, by)
     for batch, reason in stuck.items():
         print(f"batch {batch}: {reason}")
     return count
@@ -338,15 +359,6 @@ def _ready(
 
 def _seen(job: Job) -> Seen:
     return Seen(job.batch, job.index, job.state, job.priority)
-
-
-def _left(at: Home, chosen: ColumnElement[bool]) -> bool:
-    """Is there a job that runs, or may go, now or later by itself?"""
-    table = schema.job
-    with at.store.reading() as connection:
-        moving = _plan(connection, None).moving
-        open_ = select(table.c.batch_id, table.c.job_index).where(and_(chosen, table.c.state.not_in(GOOD | BAD)))
-        return any(tuple(row) in moving for row in connection.execute(open_))
 
 
 def _most(at: Home) -> float:

@@ -30,7 +30,8 @@ _SPAN = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(s|sec|m|min|h|d)\s*", re.IGN
 _SPANS = {"s": 1, "sec": 1, "m": MINUTE_S, "min": MINUTE_S, "h": HOUR_S, "d": DAY_S}
 _CLOCK = re.compile(r"(?:(\d{1,6})-)?(\d{1,7}):(\d{1,2})(?::(\d{1,2}))?")
 _PLACE = re.compile(r"[A-Za-z0-9_@.][A-Za-z0-9_@.,:/+-]{0,127}")
-_TIMES = re.compile(r"\s*[x*]\s*(\d{1,4}(?:\.\d{1,4})?)\s*", re.IGNORECASE)
+#: ``x2``: twice what it was
+TIMES = re.compile(r"\s*[x*]\s*(\d{1,4}(?:\.\d{1,4})?)\s*", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -83,7 +84,7 @@ class Needs:
         """With other values for what ``told`` names, where ``"x2"`` is twice what it was. Raises BadNeeds."""
         plain: dict[str, Any] = {}
         for name, value in told.items():
-            factor = _TIMES.fullmatch(value) if isinstance(value, str) else None
+            factor = TIMES.fullmatch(value) if isinstance(value, str) else None
             if factor is None:
                 plain[name] = value
                 continue
