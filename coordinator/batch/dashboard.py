@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from coordinator.jobs.states import COLLECTED, COMPLETE, ORDER
+from coordinator.tables import visible
 
 if TYPE_CHECKING:
     from coordinator.batch.monitoring import Overview
@@ -27,7 +28,7 @@ def show(found: Overview) -> None:
         _show_table(found)
         return
     for line in lines(found):
-        print(line)
+        print(visible(line))
 
 
 def lines(found: Overview) -> Iterator[str]:
@@ -93,19 +94,19 @@ def _show_table(found: Overview) -> None:
 
     console = Console()
     for batch, states in found.queue.items():
-        table = Table(title=Text(f"{batch}: {found.titles.get(batch, '')}"), title_justify="left")
+        table = Table(title=Text(visible(f"{batch}: {found.titles.get(batch, '')}")), title_justify="left")
         table.add_column("state")
         table.add_column("jobs", justify="right")
         table.add_column("which (* runs)", overflow="fold")
         for state in in_order(states):
             indices = states[state]
             which = Text(folded(batch, indices, found.stars))
-            table.add_row(Text(state, style=_STYLES.get(state, "")), f"{len(indices):,}", which)
+            table.add_row(Text(visible(state), style=_STYLES.get(state, "")), f"{len(indices):,}", which)
         console.print(table)
         if batch in found.stuck:
-            console.print(Text(f"does not go on: {found.stuck[batch]}", style="yellow"))
+            console.print(Text(visible(f"does not go on: {found.stuck[batch]}"), style="yellow"))
     for line in totals(found):
-        console.print(Text(line))
+        console.print(Text(visible(line)))
 
 
 _STYLES = {"complete": "green", "collected": "green", "run": "cyan", "spawn": "cyan", "failed": "red", "lost": "red",

@@ -29,10 +29,11 @@ _LINE = 512
 
 
 class Elements:
-    """``directories``: {BatchID: where its jobs run}; ``executor``: its name."""
+    """``directories``: {BatchID: where its jobs run}; ``executor``: its name; ``writes``: the directories of logs are
+    made where they are missing."""
 
-    def __init__(self, home: Home, executor: str, directories: Mapping[int, str]) -> None:
-        self._home, self._executor, self._directories = home, executor, directories
+    def __init__(self, home: Home, executor: str, directories: Mapping[int, str], writes: bool = True) -> None:
+        self._home, self._executor, self._directories, self._writes = home, executor, directories, writes
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._now = time.strftime("%Y%m%d%H%M%S")
@@ -58,7 +59,7 @@ class Elements:
         copy = f".s{trial.spawn}" if trial.spawn else ""
         path = os.path.join(self._home.place, f"{head}{attempt}{copy}{ending}")
         parent = os.path.dirname(path)
-        if parent not in self._made:
+        if self._writes and parent not in self._made:
             os.makedirs(parent, exist_ok=True)
             self._made.add(parent)
         return path

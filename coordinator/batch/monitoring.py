@@ -41,6 +41,13 @@ class Overview:
     executor: str = ""
     busy: int = 0
 
+    def only(self, states: Container[str]) -> None:
+        """Leave jobs in other states out."""
+        self.queue = {
+            batch: kept for batch, kinds in self.queue.items()
+            if (kept := {state: jobs for state, jobs in kinds.items() if state in states})
+        }  # fmt: skip
+
 
 def get_queue(
     Verbose: bool = True,
@@ -59,10 +66,7 @@ def get_queue(
     at = home()
     found = overview(chosen, executor(Executor))
     if Display is not None:
-        found.queue = {
-            batch: kept for batch, states in found.queue.items()
-            if (kept := {state: jobs for state, jobs in states.items() if state in Display})
-        }  # fmt: skip
+        found.only(Display)
     if Verbose:
         dashboard.show(found)
     if ReportMissing:
@@ -110,7 +114,7 @@ def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
         counted = select(attempts.c.batch_id, attempts.c.job_index, func.count()).where(runs)
         for batch, index, count in connection.execute(counted.group_by(attempts.c.batch_id, attempts.c.job_index)):
             found.stars[batch, index] = count
-        for batch, index in _missing(connection, chosen):
+        for batch, index in missing(connection, chosen):
             found.missing.setdefault(batch, []).append(index)
         for batch, indices in found.missing.items():
             found.reasons[batch] = _reasons(connection, batch, indices)
@@ -124,7 +128,7 @@ def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
     return found
 
 
-def _missing(connection: Connection, chosen: ColumnElement[bool]) -> Iterable[tuple[int, int]]:
+def missing(connection: Connection, chosen: ColumnElement[bool]) -> Iterable[tuple[int, int]]:
     """Jobs that somebody has to look at: see :func:`coordinator.jobs.states.missing`."""
     jobs, attempts = schema.job, schema.attempt
     columns = (jobs.c.batch_id, jobs.c.job_index)

@@ -183,7 +183,7 @@ def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = No
     at, by = home(), executor(Executor)
     with at.store.reading() as connection:
         trials = [_trial(job) for job in _ready(connection, chosen, lambda job: True, math.inf, None)]
-        submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), _elements(at, by, connection))
+        submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), _elements(at, by, connection, False))
     return submitter.command(trials)
 
 
@@ -220,10 +220,15 @@ def left(chosen: ColumnElement[bool]) -> bool:
 
 def look(at: Home) -> Look:
     """See what is there, and say what cannot be seen."""
-    found = reconcile(at.store, at.inbox, jobs_named)
+    found = reconciled(at)
     for words in (*found.words, *found.damaged):
         print(words)
     return found
+
+
+def reconciled(at: Home) -> Look:
+    """The same, without a word."""
+    return reconcile(at.store, at.inbox, jobs_named)
 
 
 def waiting(connection: Connection) -> Plan:
@@ -269,12 +274,12 @@ def _pass(at: Home, by: JobExecutor, trials: Callable[[], Sequence[Trial]]) -> P
     return result
 
 
-def _elements(at: Home, by: JobExecutor, connection: Connection) -> Elements:
+def _elements(at: Home, by: JobExecutor, connection: Connection, writes: bool = True) -> Elements:
     table = schema.batch
     directories = {
         row.batch_id: row.directory for row in connection.execute(select(table.c.batch_id, table.c.directory))
     }
-    return Elements(at, name_of(by), directories)
+    return Elements(at, name_of(by), directories, writes)
 
 
 def _told(result: Pass, by: JobExecutor) -> int:

@@ -34,6 +34,7 @@ _COMMANDS = {
     "wait": ("job", "wait", "Wait until a job ends; exit status 0 if all its tasks are done."),
     "stop": ("job", "stop", "Stop a job, or with --rc=NAME a ResourceController."),
     "why": ("job", "why", "Why a job waits, is slow or failed, or a host is not used, and what to do next."),
+    "batch": ("batch", "batch", "Batches of jobs: add, list, show, submit, why, log, cancel, rerun, remove."),
     "doctor": ("doctor", "doctor", "Which schedulers are here, and whether a job comes through each."),
     "redo": ("record", "redo", "Make failed, chosen or all tasks of a job to be done again."),
 }

@@ -50,7 +50,7 @@ def logs(
     else:
         sys.stdout.write(_for_terminal(text))
     if follow:
-        sink: _Sink = _Lines() if as_json else _Text()
+        sink = sink_for(as_json)
         for piece in appended(path, offset, lambda: lives(standing)):
             sink.take(path, piece)
         sink.end()
@@ -230,6 +230,11 @@ class _Lines:
 
 
 _Sink = _Text | _Lines
+
+
+def sink_for(as_json: bool) -> _Sink:
+    """Where pieces of one log go."""
+    return _Lines() if as_json else _Text()
 
 
 def _for_terminal(text: str) -> str:

@@ -15,7 +15,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -122,7 +122,8 @@ class Submitter:
             key = json.dumps(needs.told(), sort_keys=True)
             needs_of[key] = needs
             groups[key].append(element)
-        directory = self._place / "dry-run"
+        directory = self._place / f"dry-run.{os.getpid()}"
+        made = [place for place in (self._place, *self._place.parents) if not place.exists()]
         directory.mkdir(0o700, parents=True, exist_ok=True)
         try:
             for key, elements in groups.items():
@@ -132,6 +133,9 @@ class Submitter:
                 found.append((argv, Path(script_of(intent)).read_text(), lines))
         finally:
             shutil.rmtree(directory)
+            with suppress(OSError):  # somebody has put something there meanwhile
+                for place in made:
+                    place.rmdir()
         return found
 
     # --- a submission -----------------------------------------------------------------------------------

@@ -1,0 +1,396 @@
+"""`coordinator batch add|list|show|submit|...`: batches of jobs at the command line.
+
+coordinator.commands imports this file for `batch`; what asks about or ends jobs is in :mod:`.batchjobs`, which is part
+of the same group. All of it is thin over coordinator.batch, which is imported inside the bodies: it brings a database.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from coordinator.commands import CONTEXT, document, json_option, print_json, print_tables
+from coordinator.errors import NoSuchJob, StateError
+
+if TYPE_CHECKING:
+    from coordinator.batch.executors import JobExecutor
+    from coordinator.batch.monitoring import Overview
+    from coordinator.batch.rerunning import Count
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: seconds between two lines of progress where there is no terminal
+LINE_S = 10.0
+_WHERE = "coordinator.batch.where"
+
+
+class _Batch(click.Group):
+    """The rest of its sub-commands is in another file."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from coordinator.commands import batchjobs
+
+        # In the order in which they are needed.
+        self.commands.update(batchjobs.COMMANDS)
+        order = ("add", "list", "show", "submit", "why", "log", "cancel", "rerun", "remove")
+        return sorted(self.commands, key=order.index)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        self.list_commands(ctx)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Batch, context_settings=CONTEXT)
+def batch() -> None:
+    """Batches of jobs: add and submit them, see how they are and why, run again what failed.
+
+    BATCH is a BatchID as `list` shows it, JOB a JobIndex, or several: 4, 0-9, 3,5-7.
+    """
+
+
+# --- what they share ---------------------------------------------------------------------------------
+
+
+def where_options(command: F) -> F:
+    """Where the store and the files of batches are."""
+    for name, key, metavar, words in (
+        ("--directory", "JobDir", "PATH", "Where batches have their files (config.JobDir)."),
+        ("--store", "QFile", "PATH|URL", "The store of jobs (config.QFile)."),
+    ):
+        command = click.option(name, metavar=metavar, expose_value=False, callback=_configured(name, key), help=words)(
+            command
+        )
+    return command
+
+
+def executor_option(command: F) -> F:
+    return click.option("--executor", metavar="NAME", help="What runs jobs: local, slurm, ... (config.Executor).")(
+        command
+    )
+
+
+def _configured(option: str, key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            from coordinator.batch.config import config
+
+            setattr(config, key, value)
+            ctx.meta.setdefault(_WHERE, []).extend((option, value))
+
+    return keep
+
+
+def typed(*words: object) -> str:
+    """The command that a person types next, for the same store."""
+    import shlex
+
+    where = click.get_current_context().meta.get(_WHERE, [])
+    return shlex.join(["coordinator", "batch", *map(str, words), *where])
+
+
+def looked() -> list[str]:
+    """See what is there; what could not be looked at. Raises NoSuchJob where nobody has ever added a job."""
+    from coordinator.batch.home import home
+    from coordinator.batch.submission import reconciled
+
+    at = home()
+    if at.store.path is not None and not at.store.path.exists():
+        raise NoSuchJob(f"There are no batches here: {at.store.path} is not there. `coordinator batch add` makes it.")
+    found = reconciled(at)
+    return [*found.words, *found.damaged]
+
+
+def warn(words: list[str]) -> None:
+    from coordinator.tables import visible
+
+    for one in words:
+        print(f"not known now: {visible(one)}", file=sys.stderr)
+
+
+def submitter(name: str | None) -> JobExecutor:
+    """Raises BadOption, and StateError inside a job of this machine, which submits nothing."""
+    import os
+
+    from coordinator.batch.executors import executor
+    from coordinator.batch.home import EXECUTOR, this_job
+
+    if this_job() is not None and os.environ.get(EXECUTOR) == "local":
+        raise StateError("A job of this machine submits nothing: the process that submitted it does.")
+    return executor(name)
+
+
+# --- add ---------------------------------------------------------------------------------------------
+
+
+@batch.command(context_settings=CONTEXT)
+@click.option("--script", required=True, metavar="COMMAND", help="A command line with {fields} of the job, or a file.")
+@click.option("--count", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="So many jobs, from 0.")
+@click.option("--name", metavar="TEXT", help="For people and filters.  [default: that of the program]")
+@click.option("--memory", metavar="SIZE", help="500M, 1gb, ...")
+@click.option("--time", metavar="TIME", help="04:59:00, 90m, 1.5h, ...")
+@click.option("--cores", metavar="N", help="Of each job.")
+@click.option("--gpus", metavar="N", help="Of each job.")
+@click.option("--queue", metavar="NAME", help="A queue or a partition.")
+@click.option("--account", metavar="NAME", help="Who pays.")
+@click.option("--priority", type=float, default=1.0, show_default=True, help="From 100 on before all other batches.")
+@click.option("--retries", metavar="N|CAUSE=N,...", help="Tried again by itself so often: 2, or memory=1,node=3,any=1.")
+@executor_option
+@where_options
+@json_option
+def add(
+    script: str, count: int, name: str | None, priority: float, retries: str | None, queue: str | None,
+    executor: str | None, as_json: bool, **needs: str | None,
+) -> int:  # fmt: skip
+    """Make a batch of jobs that differ in {JobIndex}, and print its BatchID. `submit` starts it."""
+    import os
+    import shlex
+
+    from coordinator.batch import preparing, resources
+    from coordinator.batch.config import config
+    from coordinator.batch.template import filled
+
+    if executor is not None:
+        config.Executor = executor
+    info = preparing.get_job_template()
+    try:
+        program = os.path.basename((shlex.split(script) or [""])[0])
+    except ValueError:  # quotes that the shell will complain about
+        program = ""
+    info.update(script=script, name=name or program or "batch", batch_type="", priority=priority)
+    info["resources"] = resources.changed(info["resources"], {k: v for k, v in needs.items() if v is not None})
+    if queue is not None:
+        info["queue"] = queue
+    if retries is not None:
+        info["retries"] = _retries(retries)
+    if not os.path.isfile(script):
+        filled(script, {**info, "BatchID": 0, "JobIndex": 0, "subtime": ""})
+    id = preparing.get_id()
+    preparing.add_batch_to_queue(id, [{**info, "BatchID": id, "JobIndex": index} for index in range(count)])
+    if as_json:
+        print_json(document("batch_added", batch=id, jobs=count))
+        return 0
+    print(id)
+    print(f"{count:,} job{'s' if count > 1 else ''}; start: {typed('submit', id)}", file=sys.stderr)
+    return 0
+
+
+def _retries(text: str) -> int | dict[str, Any]:
+    """``2``, ``memory=1,backoff_s=60``; what it may be is checked where jobs are added."""
+    if text.strip().isdecimal():
+        return int(text)
+    found: dict[str, Any] = {}
+    for part in text.split(","):
+        cause, equals, times = part.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{part!r} is not CAUSE=N", param_hint="--retries")
+        try:
+            found[cause.strip()] = float(times) if cause.strip() == "backoff_s" else int(times)
+        except ValueError as error:
+            raise click.BadParameter(f"{times!r} is no number", param_hint="--retries") from error
+    return found
+
+
+# --- list and show -----------------------------------------------------------------------------------
+
+
+@batch.command("list", context_settings=CONTEXT)
+@click.argument("batches", type=click.IntRange(min=0), metavar="[BATCH]...", nargs=-1)
+@click.option("--filter", "text", default="", metavar="TEXT", help="""Such jobs: 'state = "failed" AND BatchID > 7'.""")
+@click.option("--state", "states", multiple=True, metavar="STATE", help="Only jobs in this state; may be repeated.")
+@executor_option
+@where_options
+@json_option
+def list_(batches: tuple[int, ...], text: str, states: tuple[str, ...], executor: str | None, as_json: bool) -> int:
+    """All batches, their jobs by state, what is missing and why, and what does not go on."""
+    from coordinator.batch import dashboard
+    from coordinator.batch.executors import executor as named
+    from coordinator.batch.monitoring import overview
+    from coordinator.batch.selection import of_batches, of_filter
+
+    by = named(executor)
+    chosen = of_filter(text)
+    looked()
+    found = overview(chosen & of_batches(batches) if batches else chosen, by)
+    if states:
+        found.only(states)
+    if as_json:
+        print_json(document("batches", **_told(found)))
+    else:
+        dashboard.show(found)
+    return 0
+
+
+def _told(found: Overview) -> dict[str, Any]:
+    runs: dict[int, list[int]] = {}
+    for id, index in sorted(found.stars):
+        runs.setdefault(id, []).append(index)
+    listed = [
+        {
+            "batch": id, "name": found.titles.get(id, ""), "states": states, "running": runs.get(id, []),
+            "missing": found.missing.get(id, []), "stuck": found.stuck.get(id),
+            "reasons": [{"words": words, "jobs": indices} for words, indices in found.reasons.get(id, [])],
+        }
+        for id, states in found.queue.items()
+    ]  # fmt: skip
+    return {"batches": listed, "executor": found.executor, "under_way": found.busy, "unknown": found.words}
+
+
+@batch.command(context_settings=CONTEXT)
+@click.argument("id", type=click.IntRange(min=0), metavar="BATCH")
+@click.argument("job", type=click.IntRange(min=0), metavar="[JOB]", required=False)
+@where_options
+@json_option
+def show(id: int, job: int | None, as_json: bool) -> int:
+    """The jobs of a batch; or one job, with all attempts at it: when, where, how each ended, its logs, and the time,
+    cores and memory that it used against what was asked."""
+    from coordinator.batch.details import job_whole, jobs_newest
+    from coordinator.batch.showing import job_lines, jobs_table, told_briefly, told_whole
+
+    unknown = looked()
+    if job is None:
+        jobs = jobs_newest(id)
+        if as_json:
+            print_json(document("batch", batch=id, jobs=[told_briefly(*one) for one in jobs], unknown=unknown))
+        else:
+            print_tables([jobs_table(jobs)])
+            warn(unknown)
+        return 0
+    whole = job_whole(id, job)
+    if as_json:
+        print_json(document("batch_job", job=told_whole(whole), unknown=unknown))
+    else:
+        print("\n".join(job_lines(whole)))
+        warn(unknown)
+    return 0
+
+
+# --- submit ------------------------------------------------------------------------------------------
+
+
+@batch.command(context_settings=CONTEXT)
+@click.argument("batches", type=click.IntRange(min=0), metavar="[BATCH]...", nargs=-1)
+@click.option("--filter", "text", default="", metavar="TEXT", help="Only such jobs, as in `list`.")
+@click.option("--max", "most", type=click.IntRange(min=0), metavar="N", help="At most so many are under way then.")
+@click.option("--wait", is_flag=True, help="Go on until no job can; status 1 if some failed. Ctrl-C ends no job.")
+@click.option("--dry_run", is_flag=True, help="Print the script and the command of each submission; do nothing.")
+@executor_option
+@where_options
+@json_option
+def submit(
+    batches: tuple[int, ...], text: str, most: int | None, wait: bool, dry_run: bool, executor: str | None,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Submit the jobs that may go now, by priority and dependencies."""
+    from coordinator.batch import submission
+    from coordinator.batch.selection import of_batches, of_filter
+    from coordinator.tables import visible
+
+    by = submitter(executor)
+    chosen = of_filter(text)
+    if batches:
+        chosen &= of_batches(batches)
+    unknown = looked()
+    if dry_run:
+        return _dry_run(submission.dry_run(chosen, by), as_json)
+    if wait:
+        return wait_for(chosen, by, most, as_json)
+    result, stuck = submission.submit_where(by, chosen, most)
+    if as_json:
+        refused = [{"batch": b, "job": j, "words": words} for (b, j), words in result.refused]
+        ids = [[b, j] for b, j in result.submitted]
+        print_json(document("batch_submit", submitted=ids, submissions=result.submissions, refused=refused,
+                            not_now=result.words, stuck={str(b): why for b, why in stuck.items()},
+                            unknown=unknown))  # fmt: skip
+    else:
+        count = len(result.submitted)
+        print(f"{count:,} job{'s' if count != 1 else ''} submitted")
+        for (b, j), words in result.refused:
+            print(f"job {j} of batch {b} failed: {visible(words)}")
+        for words in result.words:
+            print(f"not submitted yet: {visible(words)}; the next `submit` tries again")
+        for b, words in stuck.items():
+            print(f"batch {b} does not go on: {visible(words)}")
+        warn(unknown)
+    return int(bool(result.refused))
+
+
+def _dry_run(found: list[Any], as_json: bool) -> int:
+    from coordinator.tables import visible
+
+    if as_json:
+        told = [{"command": argv, "script": script, "table": lines} for argv, script, lines in found]
+        print_json(document("batch_dry_run", submissions=told))
+        return 0
+    import shlex
+
+    for argv, script, lines in found:
+        print(f"$ {visible(shlex.join(argv))}")
+        print(visible(script, keep="\n\t"))
+        print(f"--- its table, a line for each of {len(lines):,} jobs")
+        print("".join(visible(line, keep="\n\t") for line in lines))
+    if not found:
+        print("no job may go now")
+    return 0
+
+
+def wait_for(chosen: Any, by: JobExecutor, most: int | None, as_json: bool) -> int:
+    """Submit until nothing can go on; 0 if all jobs are complete."""
+    from coordinator.batch.rerunning import wait
+
+    progress = Progress()
+    try:
+        found = wait(chosen, by, most, progress.show)
+    except KeyboardInterrupt:
+        progress.end()
+        print(f"The jobs go on; {typed('submit', '--wait')} waits for them again.", file=sys.stderr)
+        raise
+    progress.end()
+    rest = found.total - found.over
+    if as_json:
+        print_json(document("batch_wait", total=found.total, complete=found.good, failed=found.bad, stuck=rest))
+    else:
+        more = f"; {rest:,} cannot go on: coordinator batch why" if rest else ""
+        print(f"{found.good:,} of {found.total:,} complete, {found.bad:,} failed{more}")
+    return int(found.good < found.total)
+
+
+class Progress:
+    """How far jobs are, on stderr: a line that changes on a terminal, else one now and then."""
+
+    def __init__(self) -> None:
+        self._tty, self._last, self._said, self._width = sys.stderr.isatty(), "", set[str](), 0
+        self._next_s = 0.0
+
+    def show(self, now: Count, words: list[str]) -> None:
+        import time
+
+        fresh = [one for one in words if one not in self._said]
+        if fresh:
+            self.end()
+            warn(fresh)
+            self._said.update(fresh)
+        line = progress_line(now)
+        if self._tty:
+            sys.stderr.write(f"\r{line.ljust(self._width)}")
+            sys.stderr.flush()
+            self._width = len(line)
+        elif line != self._last and time.monotonic() >= self._next_s:
+            print(line, file=sys.stderr)
+            self._next_s = time.monotonic() + LINE_S
+        self._last = line
+
+    def end(self) -> None:
+        if self._width:
+            print(file=sys.stderr)
+            self._width = 0
+
+
+def progress_line(now: Count) -> str:
+    from coordinator.tables import duration
+
+    failed = f", {now.bad:,} failed" if now.bad else ""
+    left = f", about {duration(now.left_s)} left" if now.left_s else ""
+    return f"{now.over:,}/{now.total:,} done{failed}{left}"
