@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, update
 from coordinator.core.statuses import Cause, Intent
 from coordinator.errors import SchedulerError
 from coordinator.jobs import schema
-from coordinator.jobs.changes import note
+from coordinator.jobs.changes import move
 from coordinator.jobs.reconcile import Executors
 from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
 from coordinator.jobs.states import ACTIVE, CANCELLED, Outcome, Stage
@@ -94,17 +94,13 @@ def _over(store: Store, attempts: Sequence[Attempt]) -> None:
     """They never began."""
     if not attempts:
         return
-    jobs = schema.job
     over = {"stage": Stage.OVER.value, "outcome": Outcome.CANCELLED.value, "cause": Cause.CANCELLED.value,
             "words": "it was cancelled before it began"}  # fmt: skip
     with store.writing() as connection:
         connection.execute(update(schema.attempt).where(_this()).values(over), [_key(a) for a in attempts])
         for attempt in attempts:
-            mine = and_(jobs.c.batch_id == attempt.batch, jobs.c.job_index == attempt.index)
-            current = and_(mine, jobs.c.attempt == attempt.number, jobs.c.state.in_(ACTIVE))
-            row = {"state": CANCELLED, "words": over["words"], "version": jobs.c.version + 1}
-            if attempt.spawn == 0 and connection.execute(update(jobs).where(current).values(row)).rowcount:
-                note(connection, attempt.batch, attempt.index, "cancelled", {})
+            if attempt.spawn == 0:
+                move(connection, attempt.id, attempt.number, ACTIVE, CANCELLED, over["words"], "cancelled")
 
 
 def _this() -> ColumnElement[bool]:

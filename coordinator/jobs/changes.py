@@ -185,6 +185,22 @@ def note(
     connection.execute(insert(schema.event), {**row, "kind": kind, "told": _json(told)})
 
 
+def move(
+    connection: Connection, id: JobId, number: int, states: Iterable[str], to: str, words: str, kind: str
+) -> bool:  # fmt: skip
+    """Bring a job into another state by what became of an attempt, if that is its newest one and the job is in one of
+    these states."""
+    table = schema.job
+    mine = and_(table.c.batch_id == id[0], table.c.job_index == id[1])
+    current = and_(mine, table.c.attempt == number, table.c.state.in_(tuple(states)))
+    row = connection.execute(select(table.c.state, table.c.version).where(current)).first()
+    if row is None:
+        return False
+    connection.execute(update(table).where(mine).values(state=to, words=words, version=row.version + 1))
+    note(connection, id[0], id[1], kind, {"state": [row.state, to], "words": words}, row.version + 1)
+    return True
+
+
 def title(name: object) -> str:
     """``["human", "genome_map"]`` is human/genome_map to people and to filters."""
     if isinstance(name, str):
@@ -268,8 +284,9 @@ def _before(connection: Connection, job: Job, version: int) -> dict[str, Any]:
     mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.version > version)
     found: dict[str, Any] = {}
     for text in connection.scalars(select(table.c.told).where(mine).order_by(table.c.version)):
-        for name, (old, _) in json.loads(text).items():
-            found.setdefault(name, old)
+        for name, values in json.loads(text).items():
+            if isinstance(values, list) and len(values) == 2:  # others are no changes: words, outcomes
+                found.setdefault(name, values[0])
     return found
 
 

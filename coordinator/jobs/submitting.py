@@ -29,7 +29,7 @@ from coordinator.executors import jobscript
 from coordinator.executors.jobexecutor import JobExecutor, script_of
 from coordinator.executors.jobscript import Element
 from coordinator.jobs import schema
-from coordinator.jobs.changes import note
+from coordinator.jobs.changes import move, note
 from coordinator.jobs.records import Job, JobId, Submission, submissions_where
 from coordinator.jobs.states import FAILED, INIT, SUBMIT, Outcome, Stage
 from coordinator.jobs.store import Store
@@ -187,7 +187,7 @@ class Submitter:
 
     def _over(self, mark: str, words: str, result: Pass) -> None:
         """The executor does not take it as it is: its jobs failed, with the reason."""
-        jobs, table = schema.job, schema.attempt
+        table = schema.attempt
         with self._store.writing() as connection:
             rows = connection.execute(select(table.c.batch_id, table.c.job_index, table.c.number, table.c.spawn).where(
                 table.c.mark == mark)).all()  # fmt: skip
@@ -195,10 +195,7 @@ class Submitter:
             over = {"stage": Stage.OVER.value, "outcome": Outcome.FAILED.value, "cause": Cause.LAUNCH.value}
             connection.execute(update(table).where(table.c.mark == mark).values(**over, words=words))
             for batch, index, number, _ in rows:
-                mine = and_(jobs.c.batch_id == batch, jobs.c.job_index == index, jobs.c.attempt == number)
-                failed = {"state": FAILED, "words": words, "version": jobs.c.version + 1}
-                if connection.execute(update(jobs).where(mine, jobs.c.state == SUBMIT).values(failed)).rowcount:
-                    note(connection, batch, index, "refused", {"words": words})
+                move(connection, (batch, index), number, (SUBMIT,), FAILED, words, "refused")
         result.refused += [((batch, index), words) for batch, index, _, _ in rows]
 
     def _take_back(self, submission: Submission) -> None:
@@ -206,11 +203,10 @@ class Submitter:
         jobs, table = schema.job, schema.attempt
         with self._store.writing() as connection:
             for row in connection.execute(select(table).where(table.c.mark == submission.mark)).all():
-                mine = and_(jobs.c.batch_id == row.batch_id, jobs.c.job_index == row.job_index)
-                this = and_(mine, jobs.c.attempt == row.number, jobs.c.state == SUBMIT)
-                back = {"state": INIT, "attempt": row.number - 1, "version": jobs.c.version + 1}
-                if row.spawn == 0:
-                    connection.execute(update(jobs).where(this).values(back))
+                id = row.batch_id, row.job_index
+                if row.spawn == 0 and move(connection, id, row.number, (SUBMIT,), INIT, "", "taken back"):
+                    mine = and_(jobs.c.batch_id == row.batch_id, jobs.c.job_index == row.job_index)
+                    connection.execute(update(jobs).where(mine).values(attempt=row.number - 1))
             connection.execute(table.delete().where(table.c.mark == submission.mark, table.c.spawn == 0))
             connection.execute(update(table).where(table.c.mark == submission.mark).values(mark="", element=0))
             connection.execute(schema.submission.delete().where(schema.submission.c.mark == submission.mark))
@@ -223,7 +219,7 @@ class Submitter:
         failed = {"state": FAILED, "words": words, "version": job.version + 1}
         with self._store.writing() as connection:
             if connection.execute(update(jobs).where(mine).values(failed)).rowcount:
-                note(connection, job.batch, job.index, "refused", {"words": words}, job.version + 1)
+                note(connection, job.batch, job.index, "refused", {"state": [job.state, FAILED]}, job.version + 1)
         result.refused.append((job.id, words))
 
     def _largest(self) -> int:
