@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select
 from coordinator.batch import dashboard, joblogs
 from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
 from coordinator.batch.home import home
+from coordinator.batch.joblogs import plain
 from coordinator.batch.selection import of_filter
 from coordinator.batch.submission import waiting
 from coordinator.jobs import changes, schema
@@ -107,9 +108,10 @@ def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
         for batch, index, state in connection.execute(select(*order, jobs.c.state).where(chosen).order_by(*order)):
             table[batch][state].append(index)
             waits = waits or state == INIT
-        found.queue = {batch: dict(states) for batch, states in table.items()}
+        # Names are data: nothing of them acts on a terminal.
+        found.queue = {batch: {plain(state): some for state, some in states.items()} for batch, states in table.items()}
         titles = select(schema.batch.c.batch_id, schema.batch.c.name)
-        found.titles = {batch: name for batch, name in connection.execute(titles) if batch in table}
+        found.titles = {batch: plain(name) for batch, name in connection.execute(titles) if batch in table}
         runs = attempts.c.stage == Stage.BEGUN.value
         counted = select(attempts.c.batch_id, attempts.c.job_index, func.count()).where(runs)
         for batch, index, count in connection.execute(counted.group_by(attempts.c.batch_id, attempts.c.job_index)):
@@ -138,10 +140,13 @@ def missing(connection: Connection, chosen: ColumnElement[bool]) -> Iterable[tup
     mine = and_(attempts.c.batch_id == jobs.c.batch_id, attempts.c.job_index == jobs.c.job_index,
                 attempts.c.number == jobs.c.attempt)  # fmt: skip
     gone = (attempts.c.stage == Stage.OVER.value) | attempts.c.forgotten.is_(True)
+    # Of one whose submission or whose own row was damaged nothing will be heard.
+    gone |= and_(attempts.c.mark != "", attempts.c.mark.not_in(select(schema.submission.c.mark)))
     silent = and_(attempts.c.said == "", gone)
     alone = and_(jobs.c.state != SPAWN, attempts.c.spawn == 0, silent)
     copies = and_(jobs.c.state == SPAWN, silent)
-    query = select(*columns).join(attempts, mine).where(chosen, jobs.c.state.in_(ACTIVE), alone | copies)
+    none = attempts.c.number.is_(None)
+    query = select(*columns).outerjoin(attempts, mine).where(chosen, jobs.c.state.in_(ACTIVE), alone | copies | none)
     return sorted(failed | {tuple(row) for row in connection.execute(query)})
 
 

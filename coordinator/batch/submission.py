@@ -7,7 +7,6 @@ submits nothing: the process that the user looks at does, or :func:`periodic_sub
 from __future__ import annotations
 
 import glob
-import json
 import math
 import os
 import shutil
@@ -29,7 +28,7 @@ from coordinator.jobs import changes, schema
 from coordinator.jobs.cancelling import cancel
 from coordinator.jobs.due import Plan, Seen, plan
 from coordinator.jobs.reconcile import Look, reconcile
-from coordinator.jobs.records import Job, JobId, attempts_where, job_of, jobs_where
+from coordinator.jobs.records import Job, after_of, attempts_where, job_of, jobs_where
 from coordinator.jobs.states import ACTIVE, BAD, GOOD, INIT, Stage
 from coordinator.jobs.submitting import Pass, Submitter, Trial
 
@@ -318,11 +317,18 @@ def _plan(connection: Connection, batches: set[int] | None) -> Plan:
     columns = (jobs.c.batch_id, jobs.c.job_index, jobs.c.state, jobs.c.priority, jobs.c.not_before, jobs.c.after)
 
     def seen(condition: ColumnElement[bool]) -> list[Seen]:
-        return [
-            Seen(b, j, state, priority, not_before, None if after is None else _after(json.loads(after)),
-                 ending=(b, j) in ending, idle=(b, j) not in tried)
-            for b, j, state, priority, not_before, after in connection.execute(select(*columns).where(condition))
-        ]  # fmt: skip
+        found, damaged = [], []
+        for b, j, state, priority, not_before, after in connection.execute(select(*columns).where(condition)):
+            try:
+                if not state.isprintable():
+                    raise ValueError("no state of a job")
+                on = None if after is None else after_of(after)
+                found.append(Seen(b, j, state, priority + 0, not_before, on, (b, j) in ending, (b, j) not in tried))
+            except (ValueError, TypeError, AttributeError):
+                damaged.append((b, j))
+        if damaged:  # whoever reads them whole says so and sets them aside
+            list(jobs_where(connection, schema.pair(jobs).in_(damaged)))
+        return found
 
     found = seen(true() if batches is None else jobs.c.batch_id.in_(batches))
     others: list[Seen] = []
@@ -332,10 +338,6 @@ def _plan(connection: Connection, batches: set[int] | None) -> Plan:
     choices = select(schema.batch.c.batch_id, schema.batch.c.on_failure)
     goes_on = {batch: choice == "continue" for batch, choice in connection.execute(choices)}
     return plan(found, goes_on, time.time(), others)
-
-
-def _after(told: dict[str, list[list[int]]]) -> dict[str, list[JobId]]:
-    return {when: [(b, j) for b, j in ids] for when, ids in told.items()}
 
 
 def _ready(

@@ -219,8 +219,8 @@ def _job(info: Mapping[str, Any]) -> Job:
     state, priority = info.get("state", INIT), info.get("priority", 1)
     if not isinstance(state, str) or not state or len(state) > LONGEST_STATE or not state.isprintable():
         raise BadInput(f"a job's state is a word of at most {LONGEST_STATE} letters, not {str(state)[:50]!r}")
-    if isinstance(priority, bool) or not isinstance(priority, int | float):
-        raise BadInput(f"a job's priority is a number, not {priority!r}")
+    if isinstance(priority, bool) or not isinstance(priority, int | float) or not abs(priority) < 1e300:
+        raise BadInput(f"a job's priority is a number, not {priority!r:.100}")
     fields = {name: value for name, value in info.items() if name not in FIXED and name not in COLUMNS}
     if not all(isinstance(name, str) for name in fields):
         raise BadInput("the names of a JobInfo's fields are words")

@@ -6,15 +6,15 @@ of the same batch. Circles are refused when jobs are added; what a job waits for
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from coordinator.errors import BadDependency
 from coordinator.jobs import schema
-from coordinator.jobs.records import Job, JobId
+from coordinator.jobs.records import Job, JobId, after_of
 
 WHEN = ("ok", "failed", "any")
 
@@ -36,8 +36,8 @@ def check(connection: Connection, jobs: Iterable[Job]) -> None:
     for row in connection.execute(select(table.c.batch_id, table.c.job_index, table.c.after)):
         there.add((row.batch_id, row.job_index))
         if row.after is not None:
-            ids = [(b, j) for many in json.loads(row.after).values() for b, j in many]
-            edges[row.batch_id, row.job_index] = ids
+            with suppress(ValueError, TypeError, AttributeError):  # damaged: whoever reads the whole row says so
+                edges[row.batch_id, row.job_index] = [one for ids in after_of(row.after).values() for one in ids]
     for job in jobs:
         for on in (one for ids in job.after.values() for one in ids):
             if on not in there:

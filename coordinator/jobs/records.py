@@ -1,7 +1,7 @@
 """A job, an attempt at it, and a submission as they are read from the store; and a job's JobInfo, as users see it.
 
-Who changes one asks :mod:`coordinator.jobs.changes`. A row that cannot be read is said so, set aside at the next
-change, and nothing else stops because of it.
+Who changes one asks :mod:`coordinator.jobs.changes`. A row that cannot be read is said so, set aside (its content is
+kept in the table ``damaged``), and nothing else stops because of it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
 
 from coordinator.core.needs import Needs
 from coordinator.errors import BadInput, NoSuchJob
 from coordinator.jobs import schema
 from coordinator.jobs.states import Outcome, Stage
-from coordinator.jobs.store import WRITES
+from coordinator.jobs.store import AFTERWARDS, WRITES
 
 log = logging.getLogger("coordinator.jobs")
 
@@ -69,10 +69,11 @@ class Job:
         """Raises ValueError where it is damaged."""
         batch, index, state, priority, attempt, version, not_before, after, words, text = tuple(row)
         fields = json.loads(text)
-        if not isinstance(fields, dict) or not isinstance(state, str):
+        if not isinstance(fields, dict) or not isinstance(state, str) or not state.isprintable():
             raise ValueError("its fields are not an object, or its state is not a word")
-        on = {} if after is None else {when: [(b, j) for b, j in ids] for when, ids in json.loads(after).items()}
-        return cls(batch, index, state, priority, attempt, version, not_before, on, words, fields)
+        if not isinstance(priority, int | float):
+            raise ValueError("its priority is not a number")
+        return cls(batch, index, state, priority, attempt, version, not_before, after_of(after), words, fields)
 
 
 @dataclass(frozen=True)
@@ -154,32 +155,32 @@ def job_of(connection: Connection, batch: int, index: int) -> Job:
 
 
 def jobs_where(connection: Connection, condition: ColumnElement[bool]) -> Iterator[Job]:
-    """In order of batch and index. What is damaged is said and left out; in a change it is set aside, too."""
-    order = (schema.job.c.batch_id, schema.job.c.job_index)
-    for row in connection.execute(select(schema.job).where(condition).order_by(*order)).all():
+    """In order of batch and index. What is damaged is said, left out and set aside."""
+    table = schema.job
+    order = (table.c.batch_id, table.c.job_index)
+    for row in connection.execute(select(table).where(condition).order_by(*order)).all():
         try:
             yield Job.of(row)
         except (ValueError, TypeError, AttributeError) as error:
-            _damaged(connection, row, error)
-
-
-def _damaged(connection: Connection, row: Row[Any], error: Exception) -> None:
-    words = f"job {row.job_index} of batch {row.batch_id} is damaged in the store ({error})"
-    if not connection.get_execution_options().get(WRITES):
-        log.warning("%s and is left out", words)
-        return
-    log.warning("%s and is set aside; its row is kept in the table 'damaged'", words)
-    content = json.dumps(list(row), default=repr)
-    connection.execute(schema.damaged.insert(), {"at": time.time(), "words": words, "content": content})
-    table = schema.job
-    connection.execute(table.delete().where(table.c.batch_id == row.batch_id, table.c.job_index == row.job_index))
+            _damaged(connection, table, row, f"job {row.job_index} of batch {row.batch_id}", error)
 
 
 def attempts_where(connection: Connection, condition: ColumnElement[bool]) -> list[Attempt]:
-    """In order of job, number and copy."""
-    table = schema.attempt
+    """In order of job, number and copy. What is damaged is said, left out and set aside."""
+    table, found = schema.attempt, []
     order = (table.c.batch_id, table.c.job_index, table.c.number, table.c.spawn)
-    return [Attempt.of(row) for row in connection.execute(select(table).where(condition).order_by(*order))]
+    for row in connection.execute(select(table).where(condition).order_by(*order)).all():
+        try:
+            found.append(Attempt.of(row))
+        except (ValueError, TypeError) as error:
+            name = f"attempt {row.number} at job {row.job_index} of batch {row.batch_id}"
+            _damaged(connection, table, row, name, error)
+    return found
+
+
+def after_of(text: str | None) -> dict[str, list[JobId]]:
+    """The column of that name. Raises ValueError, TypeError, AttributeError where it is damaged."""
+    return {} if text is None else {when: [(b, j) for b, j in ids] for when, ids in json.loads(text).items()}
 
 
 def attempts_of(connection: Connection, batch: int, index: int) -> list[Attempt]:
@@ -188,15 +189,36 @@ def attempts_of(connection: Connection, batch: int, index: int) -> list[Attempt]
 
 
 def submissions_where(connection: Connection, condition: ColumnElement[bool]) -> list[Submission]:
-    found = []
-    for row in connection.execute(select(schema.submission).where(condition).order_by(schema.submission.c.at)):
+    """The oldest first. What is damaged is said, left out and set aside."""
+    table, found = schema.submission, []
+    for row in connection.execute(select(table).where(condition).order_by(table.c.at)).all():
         try:
             found.append(Submission.of(row))
-        except (ValueError, TypeError, BadInput) as error:
-            log.warning("submission %s is damaged in the store and left out: %s", row.mark, error)
+        except (ValueError, TypeError, AttributeError, BadInput) as error:
+            _damaged(connection, table, row, f"submission {row.mark}", error)
     return found
 
 
 def plain(number: float) -> float | int:
     """1 is 1 to people, not 1.0."""
     return int(number) if number == int(number) else number
+
+
+def _damaged(connection: Connection, table: Table, row: Row[Any], name: str, error: Exception) -> None:
+    """Where nothing may be changed it is set aside when the reading is done, if it is still the same then."""
+    words = f"{name} is damaged in the store ({str(error)[:200]!a})"
+    log.warning("%s and is set aside; its row is kept in the table 'damaged'", words)
+    this = and_(*(column == row._mapping[column.name] for column in table.primary_key))
+
+    def aside(writing: Connection) -> None:
+        now = writing.execute(select(table).where(this)).first()
+        if now is None or tuple(now) != tuple(row):
+            return
+        content = json.dumps({"table": table.name, **row._mapping}, default=repr)
+        writing.execute(schema.damaged.insert(), {"at": time.time(), "words": words, "content": content})
+        writing.execute(table.delete().where(this))
+
+    if connection.get_execution_options().get(WRITES):
+        aside(connection)
+    else:
+        connection.info[AFTERWARDS].append(aside)

@@ -10,9 +10,10 @@ here may be exported to the nodes by this machine, and processes of two machines
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from coordinator.jobs import schema
 LIMIT_S = 60.0
 #: of a connection: may it change anything?
 WRITES = "coordinator_writes"
+#: of a connection that may not: what is to be changed when it is done, as functions of one that may
+AFTERWARDS = "coordinator_afterwards"
+
+log = logging.getLogger("coordinator.jobs")
 
 
 class Store:
@@ -52,8 +57,14 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One view of everything. Raises StoreBusy, StoreUnwritable, StoreDamaged."""
-        with self._connected(writes=False) as connection:
-            yield connection
+        afterwards: list[Callable[[Connection], None]] = []
+        try:
+            with self._connected(writes=False) as connection:
+                connection.info[AFTERWARDS] = afterwards
+                yield connection
+        finally:
+            if afterwards:
+                self._change(afterwards)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -73,6 +84,15 @@ class Store:
                 yield connection
         except exc.DBAPIError as error:
             raise self._mapped(error) from error
+
+    def _change(self, afterwards: Sequence[Callable[[Connection], None]]) -> None:
+        """Who only wanted to read goes on, whether this can be done now or at a later look."""
+        try:
+            with self.writing() as connection:
+                for change in afterwards:
+                    change(connection)
+        except (StoreBusy, StoreUnwritable) as error:
+            log.warning("nothing is set aside now: %s", error.message)
 
     def _make(self) -> None:
         """The tables, if they are not there; the file is the user's alone."""
@@ -114,12 +134,17 @@ class Store:
 
 
 def _explicit(connection: Any, record: Any) -> None:
-    """Transactions begin where we say, not where the driver guesses."""
+    """Transactions begin where we say, not where the driver guesses; text that is damaged is text all the same."""
     connection.isolation_level = None
+    connection.text_factory = _text
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     if mode == "wal":
         connection.execute("PRAGMA journal_mode=DELETE")
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _text(found: bytes) -> str:
+    return found.decode("utf-8", "surrogateescape")
 
 
 def _begin(connection: Connection) -> None:
