@@ -76,7 +76,9 @@ def get_queue(
     if ResetMissing and found.missing:
         jobs = [(batch, index) for batch, indices in found.missing.items() for index in indices]
         with at.store.writing() as connection:
-            reset = sum(_reset(connection, jobs[start : start + 500]) for start in range(0, len(jobs), 500))
+            undone = schema.job.c.state.not_in((COMPLETE, COLLECTED))
+            these = and_(schema.of_jobs(schema.job, jobs), undone)
+            reset = changes.change_many(connection, these, {"state": INIT})
         if Verbose:
             print(f"{reset:,} missing job{'s were' if reset != 1 else ' was'} set back to init")
         else:
@@ -166,8 +168,3 @@ def _reasons(connection: Connection, batch: int, indices: Iterable[int]) -> list
         if index in wanted:
             by_words[words or (f"{state}, and its last attempt is over" if state in ACTIVE else state)].append(index)
     return sorted(by_words.items(), key=lambda each: -len(each[1]))
-
-
-def _reset(connection: Connection, jobs: list[tuple[int, int]]) -> int:
-    undone = schema.job.c.state.not_in((COMPLETE, COLLECTED))
-    return changes.change_many(connection, and_(schema.pair(schema.job).in_(jobs), undone), {"state": INIT})

@@ -29,8 +29,6 @@ from coordinator.jobs.states import BAD, CANCELLED, GOOD, INIT
 
 #: seconds between two looks while jobs are waited for: the least, after something happened, and the most
 SHORTEST_S, LONGEST_S = 0.2, 2.0
-#: pairs in one condition
-_MANY = 500
 
 Spans = Sequence[tuple[int, int]]
 
@@ -64,7 +62,7 @@ def of_spans(table: Any, batch: int, spans: Spans) -> ColumnElement[bool]:
         return mine
     single = [first for first, last in spans if first == last]
     several = [table.c.job_index.between(first, last) for first, last in spans if first != last]
-    return and_(mine, or_(table.c.job_index.in_(single), *several))
+    return and_(mine, or_(schema.of_numbers(table.c.job_index, single), *several))
 
 
 def there(batch: int, spans: Spans) -> int:
@@ -107,20 +105,17 @@ def rerun(ids: Sequence[JobId], told: Mapping[str, Any], by: JobExecutor) -> tup
     (how many, what could not be ended). Raises BadNeeds; then none of them is changed.
     """
     at, jobs = home(), schema.job
-    parts = [ids[start : start + _MANY] for start in range(0, len(ids), _MANY)]
     groups: dict[str, list[JobId]] = defaultdict(list)
     with at.store.reading() as connection:
-        for part in parts:
-            for job in jobs_where(connection, schema.pair(jobs).in_(part)):
-                groups[json.dumps(_fields(job.fields, told, name_of(by)), sort_keys=True)].append(job.id)
-    words = [word for part in parts for word in submission.end_attempts(schema.pair(jobs).in_(part))]
+        for job in jobs_where(connection, schema.of_jobs(jobs, ids)):
+            groups[json.dumps(_fields(job.fields, told, name_of(by)), sort_keys=True)].append(job.id)
+    words = submission.end_attempts(schema.of_jobs(jobs, ids))
     with at.store.writing() as connection:
         for fields, some in groups.items():
-            for start in range(0, len(some), _MANY):
-                these = schema.pair(jobs).in_(some[start : start + _MANY])
-                # One that waits for its next try is not to wait any longer.
-                connection.execute(update(jobs).where(these, jobs.c.state == INIT).values(not_before=0.0))
-                changes.change_many(connection, these, {"state": INIT, **json.loads(fields)})
+            these = schema.of_jobs(jobs, some)
+            # One that waits for its next try is not to wait any longer.
+            connection.execute(update(jobs).where(these, jobs.c.state == INIT).values(not_before=0.0))
+            changes.change_many(connection, these, {"state": INIT, **json.loads(fields)})
     return sum(map(len, groups.values())), list(dict.fromkeys(words))
 
 

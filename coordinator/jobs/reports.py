@@ -24,6 +24,8 @@ from coordinator.jobs.store import Store
 
 #: seconds that the answers to reports are kept
 KEPT_S = 86_400.0
+#: reports that are applied in one transaction
+MANY = 1_000
 #: most copies that a job may make of itself at a time
 MOST_COPIES = 100_000
 
@@ -46,10 +48,15 @@ def report(store: Store, inbox: Inbox, told: Mapping[str, Any]) -> dict[str, Any
 
 def take_up(store: Store, inbox: Inbox) -> int:
     """Apply all reports that wait; how many they were. Raises StoreBusy, StoreUnwritable."""
-    if not inbox.waiting():
-        return 0
+    count = 0
+    while inbox.waiting():
+        count += _take_up_some(store, inbox)
+    return count
+
+
+def _take_up_some(store: Store, inbox: Inbox) -> int:
     with store.writing() as connection:
-        waiting = inbox.waiting()  # those that came while others were writing, too
+        waiting = inbox.waiting()[:MANY]  # those that came while others were writing, too
         ids = [id for id, _ in waiting]
         table = schema.report
         known = set(connection.scalars(select(table.c.id).where(table.c.id.in_(ids))))

@@ -7,10 +7,13 @@ the same on every database that SQLAlchemy speaks to.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
@@ -19,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     Tuple,
+    bindparam,
     tuple_,
 )  # fmt: skip
 
@@ -165,3 +169,14 @@ damaged = Table(
 def pair(table: Table) -> Tuple:
     """(batch, index) of a row, to be compared with others."""
     return tuple_(table.c.batch_id, table.c.job_index)
+
+
+def of_jobs(table: Table, ids: Iterable[tuple[int, int]]) -> ColumnElement[bool]:
+    """The rows of these jobs, however many: the numbers stand in the statement itself, since databases bound how many
+    parameters it may have."""
+    return pair(table).in_(bindparam(None, list(ids), expanding=True, literal_execute=True))
+
+
+def of_numbers(column: ColumnElement[int], numbers: Iterable[int]) -> ColumnElement[bool]:
+    """The same for one column."""
+    return column.in_(bindparam(None, list(numbers), expanding=True, literal_execute=True))

@@ -147,12 +147,7 @@ def _stages(
 
 
 def _jobs(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, Job]:
-    wanted = sorted(ids)
-    found = {}
-    for at in range(0, len(wanted), MANY):
-        for job in jobs_where(connection, schema.pair(schema.job).in_(wanted[at : at + MANY])):
-            found[job.id] = job
-    return found
+    return {job.id: job for job in jobs_where(connection, schema.of_jobs(schema.job, ids))}
 
 
 def _all_said(connection: Connection, job: Job, number: int) -> bool:
