@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from coordinator.commands import CONTEXT, document, json_option, print_json
-from coordinator.commands.batch import (
-    executor_option,
-    looked,
-    submitter,
-    typed,
-    wait_for,
-    warn,
-    where_options,
-)  # fmt: skip
+from coordinator.commands.batch import executor_option, looked, submitter, typed, warn, where_options
+from coordinator.commands.batchsubmit import wait_for
 from coordinator.errors import NoSuchJob
 
 if TYPE_CHECKING:
