@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from coordinator.batch.details import Try, Whole
+from coordinator.core.statuses import State
 from coordinator.jobs.changes import title
+from coordinator.jobs.reasons import words_of
 from coordinator.jobs.records import Job, plain
 from coordinator.jobs.states import Outcome, Stage
 from coordinator.jobs.usage import size, span
@@ -22,7 +24,7 @@ def jobs_table(jobs: Sequence[tuple[Job, Try | None]]) -> Table:
     heads = ("job", "state", "tried", "id", "host", Column("time", _span), Column("memory", _size), "words")
     rows = []
     for job, one in jobs:
-        words = job.words or ("" if one is None or one.attempt.stage is Stage.OVER else one.attempt.words)
+        words = job.words or ("" if one is None or one.attempt.stage is Stage.OVER else words_of(one.attempt))
         used = (None, None) if one is None else (one.usage.wall_s, one.usage.memory)
         id, host = ("", "") if one is None else (one.id, one.attempt.host)
         rows.append([job.index, job.state, job.attempt, id or None, host or None, *used, words])
@@ -66,9 +68,10 @@ def how(one: Try) -> str:
     """How an attempt ended, or how it is."""
     found = one.attempt
     if found.outcome is None:
-        seen = f" (its scheduler says {found.seen})" if found.seen else ""
-        words = f": {found.words}" if found.words else ""
-        return f"{found.stage.value}{seen}{words}"
+        waited = found.stage is Stage.BEGUN and found.seen == State.WAITS.value
+        seen = f" (its scheduler says {found.seen})" if found.seen and not waited else ""
+        words = words_of(found)
+        return f"{found.stage.value}{seen}{f': {words}' if words else ''}"
     if found.outcome is Outcome.OK:
         return "ok" if not found.words else f"ok, {found.words}"
     parts = [found.outcome.value]

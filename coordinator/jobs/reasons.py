@@ -84,7 +84,7 @@ def of_batch(
         elif over and job.state != SPAWN:
             bad[f"in state {job.state}, and nobody is at them", "", ""].append(job.index)
         else:
-            waits[job.state, "" if newest is None else newest.words].append(job.index)
+            waits[job.state, "" if newest is None else words_of(newest)].append(job.index)
     found = []
     for (state, words, cause), indices in _most(bad):
         shown = folded(indices)
@@ -109,6 +109,11 @@ def folded(indices: Iterable[int]) -> list[str]:
         else:
             found.append([index])
     return ["-".join(map(str, part)) for part in found]
+
+
+def words_of(attempt: Attempt) -> str:
+    """What its scheduler says; what it said while the job waited is over when that has begun."""
+    return "" if attempt.stage is Stage.BEGUN and attempt.seen == State.WAITS.value else attempt.words
 
 
 def without_host(words: str, host: str) -> str:
@@ -168,28 +173,27 @@ def _over(facts: Facts, name: str, command: Command) -> Reason:
 
 def _under_way(facts: Facts, newest: Attempt, name: str, now: float, command: Command) -> Iterator[Reason]:
     job = facts.job
+    words = words_of(newest)
     by = f"{facts.executor} ({facts.id})" if facts.id else facts.executor or "its executor"
     if newest.cancelled:
-        yield Reason(f"{name}: its end was asked for, and it has not ended yet.", newest.words)
+        yield Reason(f"{name}: its end was asked for, and it has not ended yet.", words)
     if newest.silent_since is not None and not newest.forgotten:
-        yield Reason(f"{name} is over, and it is not known yet how it ended.", newest.words)
+        yield Reason(f"{name} is over, and it is not known yet how it ended.", words)
     elif newest.forgotten:
-        yield Reason(f"{name}: {by} knows nothing of it any more; it is called lost if it stays so.", newest.words)
+        yield Reason(f"{name}: {by} knows nothing of it any more; it is called lost if it stays so.", words)
     elif newest.stage is Stage.WRITTEN:
         why = facts.refused or "whoever submitted it was interrupted"
         yield Reason(f"{name} is on its way to {by}, which does not have it yet.", why, command("submit", job.batch))
     elif newest.stage is Stage.SENT:
-        said = newest.words if newest.seen == State.WAITS.value else f"it said {newest.seen}" if newest.seen else ""
-        yield Reason(f"{name} waits in the queue of {by}.", said or newest.words)
+        said = f"it does not say how it is: {words}" if newest.seen == State.UNKNOWN.value else words
+        yield Reason(f"{name} waits in the queue of {by}.", said)
     elif newest.seen == State.UNKNOWN.value:
-        yield Reason(f"{name} has begun, and {by} does not say how it is.", newest.words)
+        yield Reason(f"{name} has begun, and {by} does not say how it is.", words)
     else:
         since = "" if newest.began is None else f" for {span(max(0.0, now - newest.began))}"
         host = f" on {newest.host}" if newest.host else ""
         state = "" if job.state == "run" else f", in state {job.state}"
-        yield Reason(
-            f"{name} runs{host}{since}{state}.", newest.words, command("log", job.batch, job.index, "--follow")
-        )
+        yield Reason(f"{name} runs{host}{since}{state}.", words, command("log", job.batch, job.index, "--follow"))
 
 
 # --- a batch ---------------------------------------------------------------------------------------------
