@@ -77,7 +77,7 @@ def get_queue(
         jobs = [(batch, index) for batch, indices in found.missing.items() for index in indices]
         with at.store.writing() as connection:
             undone = schema.job.c.state.not_in((COMPLETE, COLLECTED))
-            these = and_(schema.of_jobs(schema.job, jobs), undone)
+            these = and_(schema.among(schema.pair(schema.job), jobs), undone)
             reset = changes.change_many(connection, these, {"state": INIT})
         if Verbose:
             print(f"{reset:,} missing job{'s were' if reset != 1 else ' was'} set back to init")

@@ -62,7 +62,7 @@ def of_spans(table: Any, batch: int, spans: Spans) -> ColumnElement[bool]:
         return mine
     single = [first for first, last in spans if first == last]
     several = [table.c.job_index.between(first, last) for first, last in spans if first != last]
-    return and_(mine, or_(schema.of_numbers(table.c.job_index, single), *several))
+    return and_(mine, or_(schema.among(table.c.job_index, single), *several))
 
 
 def there(batch: int, spans: Spans) -> int:
@@ -107,12 +107,12 @@ def rerun(ids: Sequence[JobId], told: Mapping[str, Any], by: JobExecutor) -> tup
     at, jobs = home(), schema.job
     groups: dict[str, list[JobId]] = defaultdict(list)
     with at.store.reading() as connection:
-        for job in jobs_where(connection, schema.of_jobs(jobs, ids)):
+        for job in jobs_where(connection, schema.among(schema.pair(jobs), ids)):
             groups[json.dumps(_fields(job.fields, told, name_of(by)), sort_keys=True)].append(job.id)
-    words = submission.end_attempts(schema.of_jobs(jobs, ids))
+    words = submission.end_attempts(schema.among(schema.pair(jobs), ids))
     with at.store.writing() as connection:
         for fields, some in groups.items():
-            these = schema.of_jobs(jobs, some)
+            these = schema.among(schema.pair(jobs), some)
             # One that waits for its next try is not to wait any longer.
             connection.execute(update(jobs).where(these, jobs.c.state == INIT).values(not_before=0.0))
             changes.change_many(connection, these, {"state": INIT, **json.loads(fields)})

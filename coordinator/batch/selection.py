@@ -39,15 +39,15 @@ def ids(told: object, what: str) -> list[int]:
 def of_batches(B: Batches, J: object = None) -> ColumnElement[bool]:
     """The jobs of batches, or some of them."""
     table = schema.job
-    chosen = schema.of_numbers(table.c.batch_id, ids(B, "BatchID"))
-    return chosen if J is None else and_(chosen, schema.of_numbers(table.c.job_index, ids(J, "JobIndex")))
+    chosen = schema.among(table.c.batch_id, ids(B, "BatchID"))
+    return chosen if J is None else and_(chosen, schema.among(table.c.job_index, ids(J, "JobIndex")))
 
 
 def attempts_of_batches(B: Batches, J: object = None) -> ColumnElement[bool]:
     """The same, as a condition on attempts."""
     table = schema.attempt
-    chosen = schema.of_numbers(table.c.batch_id, ids(B, "BatchID"))
-    return chosen if J is None else and_(chosen, schema.of_numbers(table.c.job_index, ids(J, "JobIndex")))
+    chosen = schema.among(table.c.batch_id, ids(B, "BatchID"))
+    return chosen if J is None else and_(chosen, schema.among(table.c.job_index, ids(J, "JobIndex")))
 
 
 def of_filter(Filter: str) -> ColumnElement[bool]:

@@ -174,7 +174,7 @@ def end_attempts(chosen: ColumnElement[bool], spared: Callable[[Job], bool] | No
         busy = select(table.c.batch_id, table.c.job_index).where(table.c.stage != Stage.OVER.value)
         jobs = [job.id for job in jobs_where(connection, and_(chosen, schema.pair(schema.job).in_(busy)))
                 if spared is None or not spared(job)]  # fmt: skip
-    return cancel(at.store, jobs_named, schema.of_jobs(table, jobs))[1] if jobs else []
+    return cancel(at.store, jobs_named, schema.among(schema.pair(table), jobs))[1] if jobs else []
 
 
 def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = None) -> list[Any]:
@@ -302,7 +302,7 @@ def _copies(connection: Connection, chosen: ColumnElement[bool]) -> list[Trial]:
     rows = attempts_where(connection, waits)
     if not rows:
         return []
-    theirs = schema.of_jobs(schema.job, {row.id for row in rows})
+    theirs = schema.among(schema.pair(schema.job), {row.id for row in rows})
     jobs = {job.id: job for job in jobs_where(connection, and_(chosen, theirs))}
     return [Trial(jobs[row.id], row.number, row.spawn) for row in rows if row.id in jobs]
 
@@ -326,14 +326,14 @@ def _plan(connection: Connection, batches: set[int] | None) -> Plan:
             except (ValueError, TypeError, AttributeError):
                 damaged.append((b, j))
         if damaged:  # whoever reads them whole says so and sets them aside
-            list(jobs_where(connection, schema.of_jobs(jobs, damaged)))
+            list(jobs_where(connection, schema.among(schema.pair(jobs), damaged)))
         return found
 
-    found = seen(true() if batches is None else jobs.c.batch_id.in_(batches))
+    found = seen(true() if batches is None else schema.among(jobs.c.batch_id, batches))
     others: list[Seen] = []
     if batches is not None:
         on = {id for job in found for ids in (job.after or {}).values() for id in ids if id[0] not in batches}
-        others = seen(jobs.c.batch_id.in_({batch for batch, _ in on})) if on else []
+        others = seen(schema.among(jobs.c.batch_id, {batch for batch, _ in on})) if on else []
     choices = select(schema.batch.c.batch_id, schema.batch.c.on_failure)
     goes_on = {batch: choice == "continue" for batch, choice in connection.execute(choices)}
     return plan(found, goes_on, time.time(), others)

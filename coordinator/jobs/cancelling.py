@@ -33,7 +33,7 @@ def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> t
     with store.writing() as connection:
         attempts = attempts_where(connection, and_(chosen, table.c.stage != Stage.OVER.value))
         marks = {attempt.mark for attempt in attempts}
-        found = {s.mark: s for s in submissions_where(connection, schema.submission.c.mark.in_(marks))}
+        found = {s.mark: s for s in submissions_where(connection, schema.among(schema.submission.c.mark, marks))}
         if attempts:
             connection.execute(update(table).where(_this()).values(cancelled=True), [_key(a) for a in attempts])
     unbegun = [a for a in attempts if a.mark not in found or _claim(found[a.mark], a.element)]

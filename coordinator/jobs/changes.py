@@ -32,7 +32,7 @@ def add(connection: Connection, infos: Iterable[Mapping[str, Any]], on_failure: 
     for job in jobs:
         heads.setdefault(job.batch, job)
     now = time.time()
-    known = set(connection.scalars(select(schema.batch.c.batch_id).where(schema.batch.c.batch_id.in_(heads))))
+    known = set(connection.scalars(select(schema.batch.c.batch_id).where(schema.among(schema.batch.c.batch_id, heads))))
     common = {"on_failure": on_failure, "directory": directory, "at": now}
     rows = [
         {**common, "batch_id": job.batch, "name": title(job.fields.get("name")),
@@ -173,7 +173,7 @@ def let_go_on(connection: Connection, batches: Iterable[int], on_failure: str) -
     if on_failure not in ("stop", "continue"):
         raise BadInput(f"on_failure is 'stop' or 'continue', not {on_failure!r:.100}")
     table = schema.batch
-    connection.execute(update(table).where(table.c.batch_id.in_(list(batches))).values(on_failure=on_failure))
+    connection.execute(update(table).where(schema.among(table.c.batch_id, batches)).values(on_failure=on_failure))
 
 
 def note(

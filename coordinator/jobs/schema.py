@@ -8,9 +8,11 @@ the same on every database that SQLAlchemy speaks to.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     Boolean,
     Column,
     ColumnElement,
@@ -171,12 +173,8 @@ def pair(table: Table) -> Tuple:
     return tuple_(table.c.batch_id, table.c.job_index)
 
 
-def of_jobs(table: Table, ids: Iterable[tuple[int, int]]) -> ColumnElement[bool]:
-    """The rows of these jobs, however many: the numbers stand in the statement itself, since databases bound how many
-    parameters it may have."""
-    return pair(table).in_(bindparam(None, list(ids), expanding=True, literal_execute=True))
-
-
-def of_numbers(column: ColumnElement[int], numbers: Iterable[int]) -> ColumnElement[bool]:
-    """The same for one column."""
-    return column.in_(bindparam(None, list(numbers), expanding=True, literal_execute=True))
+def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """Is it one of many of our own values (numbers, marks, pairs of numbers)? They stand in the statement itself, since
+    most builds of SQLite take at most 32,766 bound ones."""
+    bound: BindParameter[Any] = bindparam("among", list(values), expanding=True, unique=True, literal_execute=True)
+    return column.in_(bound)

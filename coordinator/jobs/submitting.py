@@ -235,7 +235,7 @@ def _still(connection: Connection, group: Sequence[tuple[Trial, Element]]) -> li
     """Those that nobody has changed since they were chosen."""
     jobs, table = schema.job, schema.attempt
     batches = {trial.job.batch for trial, _ in group}
-    chosen = select(jobs.c.batch_id, jobs.c.job_index, jobs.c.version).where(jobs.c.batch_id.in_(batches))
+    chosen = select(jobs.c.batch_id, jobs.c.job_index, jobs.c.version).where(schema.among(jobs.c.batch_id, batches))
     versions = {(row.batch_id, row.job_index): row.version for row in connection.execute(chosen)}
     waiting = select(table.c.batch_id, table.c.job_index, table.c.number, table.c.spawn).where(
         table.c.mark == "", table.c.stage == Stage.WRITTEN.value)  # fmt: skip

@@ -147,7 +147,7 @@ def _stages(
 
 
 def _jobs(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, Job]:
-    return {job.id: job for job in jobs_where(connection, schema.of_jobs(schema.job, ids))}
+    return {job.id: job for job in jobs_where(connection, schema.among(schema.pair(schema.job), ids))}
 
 
 def _all_said(connection: Connection, job: Job, number: int) -> bool:

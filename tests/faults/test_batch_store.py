@@ -446,3 +446,38 @@ def happened(batch: int, job: int) -> list[str]:
         f"select told from event where batch_id = {batch} and job_index = {job} and kind = 'changed' order by id"
     )
     return [told["state"][1] for (text,) in found if "state" in (told := json.loads(text))]
+
+
+@pytest.mark.timeout(180)
+def test_no_statement_needs_more_of_sqlite_than_its_usual_build_gives(
+    batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's takes 250,000 values in a statement, others 32,766. Here fewer than there are jobs must do."""
+    count = 2_100
+    connect = sqlite3.connect
+
+    def limited(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        made = connect(*arguments, **options)
+        made.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 2_000)
+        return made
+
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", limited)
+    monkeypatch.setattr(sqlite3, "connect", limited)
+    batch = batches.add(*["true"] * count)
+    by = psu.FileJobExecutor("jobs.sh")
+    assert psu.submit_jobs(Executor=by) == count
+    assert psu.set_batch_field(batch) == count
+    assert psu.submit_jobs(Executor=by) == count
+    assert psu.set_job_field(batch, range(count), {"sample": "liver"}) == count
+    inbox = batches.place / "batch" / "inbox"
+    inbox.mkdir()
+    for index in range(count):
+        report = {"kind": "complete" if index % 2 else "begin", "by": [batch, index, 2, 0]}
+        (inbox / f"{index:020d}-1-ab.json").write_text(json.dumps(report))
+    assert set(states(batch)) == {"complete", "run"}
+    assert psu.qdel_batch(batch) == count
+    batches.reach(batch, *["cancelled", "complete"] * (count // 2))
+    psu.set_batch_field(batch, {"state": "failed"}, Unless={})
+    assert psu.get_queue(ResetMissing=True, Verbose=False) == {batch: {"init": list(range(count))}}
+    assert psu.remove_batch(batch) == count
+    assert [rows(f"select count(*) from {table}") for table in ("job", "attempt", "submission")] == [[(0,)]] * 3
