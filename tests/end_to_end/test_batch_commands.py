@@ -212,6 +212,21 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_running_and_says_so(capsys: Capsys
     assert waited(capsys, id)["complete"] == 1
 
 
+def test_a_job_that_runs_is_ended_before_it_is_run_again(capsys: Capsys) -> None:
+    id = added(capsys, "touch begun; echo run >> runs; while [ ! -e go ]; do sleep 0.05; done; echo done >> runs")
+    batch(capsys, "batch_submit", "submit")
+    until(lambda: Path("begun").exists())
+    assert batch(capsys, "batch_rerun", "rerun", id, 0)["jobs"] == [0]
+    until(lambda: batch(capsys, "batch_job", "show", id, 0)["job"]["attempts"][0]["outcome"] == "cancelled")
+    Path("go").touch()
+    status, out, _ = ran(capsys, "batch", "rerun", str(id), "0", "--wait", "--json")
+    told = json.loads(out)
+    assert (status, told["kind"], told["complete"]) == (0, "batch_wait", 1)
+    assert Path("runs").read_text().split()[-2:] == ["run", "done"]
+    assert Path("runs").read_text().split().count("done") == 1
+    assert batch(capsys, "batch_job", "show", id, 0)["job"]["attempts"][-1]["outcome"] == "ok"
+
+
 def test_waiting_ends_where_nothing_can_go_on(capsys: Capsys) -> None:
     script = f"{sys.executable} -c 'from coordinator import batch; batch.get_job_info(SetID=True)'"
     id = added(capsys, script)
