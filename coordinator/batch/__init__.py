@@ -1,11 +1,20 @@
 """Batches of jobs, without a server: PARASCHUT's calls. ``from coordinator import batch as psu``.
 
-``preparing`` makes jobs and puts them into the store, ``submission`` submits, deletes and removes them, ``monitoring``
-shows them, ``runtime`` and ``spawning`` are what a job calls while it runs, ``joblogs`` shows what they printed,
-``executors`` are what they run on, ``config`` is what is set. The core under all of them is :mod:`coordinator.jobs`.
+``preparing`` makes jobs and puts them into the store, ``submission`` submits them, ``deleting`` ends and removes them,
+``monitoring`` shows them, ``runtime`` and ``spawning`` are what a job calls while it runs, ``joblogs`` shows what they
+printed, ``executors`` are what they run on, ``config`` is what is set. The core under all of them is
+:mod:`coordinator.jobs`.
 """
 
 from coordinator.batch.config import config
+from coordinator.batch.deleting import (
+    clean_temp_files,
+    clean_temp_folders,
+    qdel_batch,
+    qdel_job,
+    remove_batch,
+    remove_batch_by_state,
+)
 from coordinator.batch.executors import (
     FileJobExecutor,
     JobExecutor,
@@ -36,18 +45,7 @@ from coordinator.batch.runtime import (
     update_job,
 )
 from coordinator.batch.spawning import spawn_complete, spawn_get_info, spawn_resubmit, spawn_submit
-from coordinator.batch.submission import (
-    clean_temp_files,
-    clean_temp_folders,
-    periodic_submitter,
-    qdel_batch,
-    qdel_job,
-    remove_batch,
-    remove_batch_by_state,
-    submit_jobs,
-    submit_one_batch,
-    submit_one_job,
-)
+from coordinator.batch.submission import periodic_submitter, submit_jobs, submit_one_batch, submit_one_job
 
 __all__ = [
     "FileJobExecutor",

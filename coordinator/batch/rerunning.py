@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
-from coordinator.batch import resources, submission
+from coordinator.batch import deleting, resources, submission
 from coordinator.batch.executors import JobExecutor, jobs_named, name_of
 from coordinator.batch.home import home
 from coordinator.batch.monitoring import missing
@@ -109,7 +109,7 @@ def rerun(ids: Sequence[JobId], told: Mapping[str, Any], by: JobExecutor) -> tup
     with at.store.reading() as connection:
         for job in jobs_where(connection, schema.among(schema.pair(jobs), ids)):
             groups[json.dumps(_fields(job.fields, told, name_of(by)), sort_keys=True)].append(job.id)
-    words = submission.end_attempts(schema.among(schema.pair(jobs), ids))
+    words = deleting.end_attempts(schema.among(schema.pair(jobs), ids))
     with at.store.writing() as connection:
         for fields, some in groups.items():
             these = schema.among(schema.pair(jobs), some)

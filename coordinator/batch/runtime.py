@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
-from coordinator.batch import submission
+from coordinator.batch import deleting, submission
 from coordinator.batch.executors import JobExecutor, executor
 from coordinator.batch.home import home, this_job
 from coordinator.batch.selection import Batches, ids, not_in_states, of_batches, spared
@@ -153,7 +153,7 @@ def _set(B: Batches, J: object, Fields: Mapping[str, Any] | None, Unless: Mappin
         return 0
     condition = not_in_states(Unless)
     if fields.get("state") == INIT:
-        for reason in submission.end_attempts(chosen if condition is None else chosen & condition, spared(Unless)):
+        for reason in deleting.end_attempts(chosen if condition is None else chosen & condition, spared(Unless)):
             print(f"an attempt that was under way could not be ended: {reason}")
     with at.store.writing() as connection:
         if condition is not None:

@@ -1,4 +1,4 @@
-"""Submitting, deleting and removing jobs: submit_jobs and its kin, qdel_*, remove_*, clean_*.
+"""Submitting jobs: submit_jobs and its kin, periodic_submitter, and what waits for what.
 
 Which jobs may go is decided in :mod:`coordinator.jobs.due`; one pass at a time submits them. On this machine a job
 submits nothing: the process that the user looks at does, or :func:`periodic_submitter`.
@@ -6,26 +6,21 @@ submits nothing: the process that the user looks at does, or :func:`periodic_sub
 
 from __future__ import annotations
 
-import glob
 import math
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, select, true
 
-from coordinator.batch.config import config
 from coordinator.batch.elements import Elements
 from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
 from coordinator.batch.home import EXECUTOR, Home, home, this_job
-from coordinator.batch.selection import Batches, attempts_of_batches, ids, of_batches, of_filter
-from coordinator.errors import BadInput, NoSuchJob, NotCancelled
-from coordinator.jobs import changes, schema
-from coordinator.jobs.cancelling import cancel
+from coordinator.batch.selection import Batches, ids, of_batches, of_filter
+from coordinator.errors import BadInput
+from coordinator.jobs import schema
 from coordinator.jobs.due import Plan, Seen, plan
 from coordinator.jobs.reconcile import Look, reconcile
 from coordinator.jobs.records import Job, after_of, attempts_where, job_of, jobs_where
@@ -107,76 +102,6 @@ def periodic_submitter(
     return count
 
 
-def qdel_job(
-    BatchID: int | None = None,
-    JobIndex: int | Iterable[int] | None = None,
-    JobInfo: dict[str, Any] | None = None,
-    Executor: JobExecutor | str | None = None,
-) -> int:
-    """End the attempts that are under way at some jobs, with all that they started; how many.
-
-    Raises NotCancelled where a scheduler did not do it, with its reason.
-    """
-    if JobInfo is not None:
-        BatchID, JobIndex = JobInfo["BatchID"], JobInfo["JobIndex"]
-    if BatchID is None or JobIndex is None:
-        raise BadInput("say which job is to be ended, with BatchID and JobIndex or with its JobInfo")
-    executor(Executor)
-    return _cancel(attempts_of_batches(BatchID, JobIndex))
-
-
-def qdel_batch(BatchID: Batches, Executor: JobExecutor | str | None = None) -> int:
-    """The same for all jobs of batches."""
-    executor(Executor)
-    return _cancel(attempts_of_batches(BatchID))
-
-
-def remove_batch(BatchID: Batches) -> int:
-    """Take batches out of the store; what is under way is ended. How many jobs. Logs and data files stay."""
-    return _remove(of_batches(BatchID), attempts_of_batches(BatchID))
-
-
-def remove_batch_by_state(state: str | Iterable[str]) -> int:
-    """Take all batches out of the store of which every job is in that state (or in one of these)."""
-    states = [state] if isinstance(state, str) else list(state)
-    table = schema.job
-    with home().store.reading() as connection:
-        others = select(table.c.batch_id).where(table.c.state.not_in(states))
-        batches = connection.scalars(select(table.c.batch_id).where(table.c.batch_id.not_in(others)).distinct()).all()
-    return remove_batch(batches) if batches else 0
-
-
-def clean_temp_files(dir_str: str | None = None, batch_list: Batches | None = None) -> int:
-    """Remove what fits the pattern (config.TempFiles) in the directories of batches, of all by default; how many."""
-    pattern = config.TempFiles if dir_str is None else dir_str
-    count = 0
-    for place in _directories(home(), batch_list):
-        for path in glob.glob(os.path.join(glob.escape(str(place)), "**", pattern), recursive=True):
-            count += _delete(path)
-    return count
-
-
-def clean_temp_folders(batch_list: Batches | None = None) -> int:
-    """Remove the directories of batches (logs, scripts, data): of those named, else of all that are in the store no
-    more; how many."""
-    at = home()
-    with at.store.reading() as connection:
-        known = set(connection.scalars(select(schema.batch.c.batch_id)))
-    named = batch_list is not None
-    return sum(_delete(str(p)) for p in _directories(at, batch_list) if named or int(p.name) not in known)
-
-
-def end_attempts(chosen: ColumnElement[bool], spared: Callable[[Job], bool] | None = None) -> list[str]:
-    """End what is under way at jobs whose state is set back; why what could not be ended was not. Its reports are
-    refused from then on."""
-    at, table = home(), schema.attempt
-    with at.store.reading() as connection:
-        busy = select(table.c.batch_id, table.c.job_index).where(table.c.stage != Stage.OVER.value)
-        jobs = [job.id for job in jobs_where(connection, and_(chosen, schema.pair(schema.job).in_(busy)))
-                if spared is None or not spared(job)]  # fmt: skip
-    return cancel(at.store, jobs_named, schema.among(schema.pair(table), jobs))[1] if jobs else []
-
-
 def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = None) -> list[Any]:
     """(command, script, lines of the table) of each submission that submit_jobs would make now. Nothing is changed."""
     at, by = home(), executor(Executor)
@@ -209,9 +134,15 @@ def submit_where(
 
 
 def left(chosen: ColumnElement[bool]) -> bool:
-    """Is there a job that runs, or may go, now or later by itself?"""
-    table = schema.job
+    """Is there a job that runs, or may go, now or later by itself? One that has said that it is complete still runs
+    until its program has ended."""
+    table, attempts = schema.job, schema.attempt
     with home().store.reading() as connection:
+        runs = select(attempts.c.batch_id, attempts.c.job_index).where(
+            attempts.c.stage == Stage.BEGUN.value, attempts.c.forgotten.is_(False))  # fmt: skip
+        ending = select(table.c.batch_id).where(and_(chosen, schema.pair(table).in_(runs))).limit(1)
+        if connection.execute(ending).first() is not None:
+            return True
         moving = _plan(connection, None).moving
         open_ = select(table.c.batch_id, table.c.job_index).where(and_(chosen, table.c.state.not_in(GOOD | BAD)))
         return any(tuple(row) in moving for row in connection.execute(open_))
@@ -374,41 +305,3 @@ def _most(at: Home) -> float:
         return math.inf
     except ValueError as error:
         raise BadInput(f"{at.place / 'maxjobs'} is to hold one whole number, and does not: {error}") from error
-
-
-def _cancel(chosen: ColumnElement[bool]) -> int:
-    at = home()
-    count, words = cancel(at.store, jobs_named, chosen)
-    if words:
-        raise NotCancelled("; ".join(dict.fromkeys(words)))
-    return count
-
-
-def _remove(chosen: ColumnElement[bool], attempts: ColumnElement[bool]) -> int:
-    at = home()
-    with at.store.reading() as connection:
-        if connection.execute(select(schema.job.c.batch_id).where(chosen).limit(1)).first() is None:
-            raise NoSuchJob("there is no such batch: get_queue shows those that are there")
-    _cancel(attempts)
-    with at.store.writing() as connection:
-        gone = changes.remove(connection, chosen)
-        directories = changes.forget_submissions(connection)
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
-    return len(gone)
-
-
-def _directories(at: Home, batches: Batches | None) -> list[Path]:
-    if batches is not None:
-        return [at.place / str(batch) for batch in ids(batches, "BatchID") if (at.place / str(batch)).is_dir()]
-    return [p for p in sorted(at.place.iterdir()) if p.name.isdecimal() and p.is_dir()] if at.place.is_dir() else []
-
-
-def _delete(path: str) -> int:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
-    else:
-        return 0
-    return 1

@@ -281,7 +281,7 @@ def rerun(
 @json_option
 def remove(batches: tuple[int, ...], yes: bool, as_json: bool) -> int:
     """Take batches out of the store; what is under way is ended. Their logs and data files stay."""
-    from coordinator.batch import rerunning, submission
+    from coordinator.batch import deleting, rerunning
 
     looked()
     counts = [rerunning.there(id, []) for id in batches]
@@ -290,7 +290,7 @@ def remove(batches: tuple[int, ...], yes: bool, as_json: bool) -> int:
             raise click.UsageError("with --json say --yes")
         some = "batch" if len(batches) == 1 else "batches"
         click.confirm(f"Remove {sum(counts):,} jobs of {some} {', '.join(map(str, batches))}?", abort=True, err=True)
-    gone = submission.remove_batch(batches)
+    gone = deleting.remove_batch(batches)
     if as_json:
         print_json(document("batch_remove", batches=list(batches), jobs=gone))
     else:

@@ -281,8 +281,8 @@ def test_a_killed_coordinator_goes_on_and_takes_back_what_still_waited(
     scheduler: Scheduler, fake: Fake, tmp_path: Path
 ) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    # The second of two jobs has no room beside the first one.
-    words = command(scheduler.name, "--ntasks=2", "--cores=3", "--n=60", "--pause=0.1")
+    # The second of two jobs has no room beside the first one, which has work until the second was taken back.
+    words = command(scheduler.name, "--ntasks=2", "--cores=3", "--n=150", "--pause=0.1")
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         over = time.monotonic() + HANG_S
         while len(worked(tmp_path)) < 5:
@@ -293,7 +293,7 @@ def test_a_killed_coordinator_goes_on_and_takes_back_what_still_waited(
     assert len(waited) == 1
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr + (tmp_path / "JOB.log").read_text()[-3000:]
-    assert sorted(map(int, (tmp_path / "JOB.success").read_text().split())) == list(range(60))
+    assert sorted(map(int, (tmp_path / "JOB.success").read_text().split())) == list(range(150))
     assert [job.deleted for job in fake.jobs.of(waited[0]) if job.index == 2] == [True]
     assert not list((tmp_path / "JOB.site").glob("*/orders.*"))  # there is a token in each
     # The first life's Processor was dismissed, and leaves by itself.
