@@ -57,14 +57,14 @@ def test_the_notebook_runs_and_shows_a_batch_that_fails_and_is_run_again(
     queues = [printed(cell) for cell in cells if "get_queue()" in "".join(cell["source"]) and "outputs" in cell]
     added, failed, done, gone = queues
     assert "genome_map" in shown["psu.get_job_template()"]
-    assert rows(added) == {"init": "0-4"}
+    assert rows(added) == {"init": [0, 1, 2, 3, 4]}
     assert shown["psu.submit_jobs()"] == "4"
-    assert rows(failed) == {"complete": "0, 1, 3", "init": "4", "failed": "2"}
+    assert rows(failed) == {"complete": [0, 1, 3], "init": [4], "failed": [2]}
     assert "priority 2 did not succeed (job 2)" in failed
     assert "missing jobs:" in failed
     assert "'NoneType' object has no attribute 'split'" in shown['psu.print_log(B, 2, "stderr", -1, 1)']
     assert "1 missing job was set back to init" in done
-    assert rows(done) == {"collected": "0-3", "complete": "4"}
+    assert rows(done) == {"collected": [0, 1, 2, 3], "complete": [4]}
     last = shown['psu.get_job_info(B, 4)["words"], psu.get_job_info(B, 2)["attempts"]']
     assert [line for line in last.splitlines() if line.endswith(" words")] == [
         "part 0 has 4 words", "part 1 has 2 words", "part 2 has 2 words", "part 3 has 3 words",
@@ -76,13 +76,15 @@ def test_the_notebook_runs_and_shows_a_batch_that_fails_and_is_run_again(
     assert "no jobs" in gone
 
 
-def rows(table: str) -> dict[str, str]:
-    """{state: indices} of the newest dashboard in a text."""
-    found: dict[str, str] = {}
+def rows(table: str) -> dict[str, list[int]]:
+    """{state: indices} of the newest dashboard in a text. A job that has just said that it is complete may still have
+    the asterisk of one that runs."""
+    found: dict[str, list[int]] = {}
     for line in table.splitlines():
         if "which (* runs)" in line:
             found = {}
         cells = [cell.strip() for cell in line.split("│")[1:-1]]
         if len(cells) == 3 and cells[0]:
-            found[cells[0]] = cells[2]
+            spans = [part.split("-") for part in cells[2].replace("*", "").split(", ")]
+            found[cells[0]] = [index for span in spans for index in range(int(span[0]), int(span[-1]) + 1)]
     return found
