@@ -18,6 +18,7 @@ from coordinator.jobs.records import submissions_where
 from tests.clusters.gridengine import GridEngine
 from tests.clusters.schedulers import HANG_S, LOOK_S
 from tests.clusters.slurm import Slurm
+from tests.end_to_end.notebook import shows_its_batch
 
 #: calls of the library from inside a job
 MAP = """
@@ -164,3 +165,13 @@ def test_a_job_that_the_scheduler_refuses_says_why_and_stops_no_other(
     states = wait(batch, lambda states: "complete" in states)
     assert states == {"complete": [0], "failed": [1]}
     assert os.listdir(tmp_path / "batch" / str(batch) / "logs")
+
+
+@pytest.mark.timeout(300)
+def test_the_notebook_of_the_manual_runs_on_slurm_as_it_is(
+    own_slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("BATCH_EXECUTOR", "slurm")
+    shows_its_batch(tmp_path, 90.0, monkeypatch)
