@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from coordinator.jobs import changes, schema
 from coordinator.jobs.cancelling import cancel
 from coordinator.jobs.records import Job, jobs_where
 from coordinator.jobs.states import Stage
+from coordinator.jobs.submitting import one_at_a_time
 
 
 def qdel_job(
@@ -76,13 +77,26 @@ def clean_temp_files(dir_str: str | None = None, batch_list: Batches | None = No
 
 
 def clean_temp_folders(batch_list: Batches | None = None) -> int:
-    """Remove the directories of batches (logs, scripts, data): of those named, else of all that are in the store no
-    more; how many."""
+    """Remove the directories of batches (logs, scripts, data): of those named, else of all that were removed from this
+    store; how many."""
     at = home()
     with at.store.reading() as connection:
-        known = set(connection.scalars(select(schema.batch.c.batch_id)))
+        gone = changes.removed(connection)
     named = batch_list is not None
-    return sum(_delete(str(p)) for p in _directories(at, batch_list) if named or int(p.name) not in known)
+    return sum(_delete(str(p)) for p in _directories(at, batch_list) if named or int(p.name) in gone)
+
+
+def set_back(
+    chosen: ColumnElement[bool], fields: Mapping[str, Any], spared: Callable[[Job], bool] | None = None
+) -> int:
+    """Set fields of jobs of which one is their state, back to init; how many. What is under way at them is ended, and
+    what cannot be ended is said. Nobody submits one of them meanwhile."""
+    at = home()
+    with one_at_a_time(at.submissions):
+        for reason in end_attempts(chosen, spared):
+            print(f"an attempt that was under way could not be ended: {reason}")
+        with at.store.writing() as connection:
+            return changes.change_many(connection, chosen, fields, spared)
 
 
 def end_attempts(chosen: ColumnElement[bool], spared: Callable[[Job], bool] | None = None) -> list[str]:

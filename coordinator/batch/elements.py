@@ -43,7 +43,7 @@ class Elements:
         """Raises BadInput, OSError."""
         job = trial.job
         info = {**job.info, "subtime": self._now}
-        directory = self._directories.get(job.batch) or os.getcwd()
+        directory = str(info.get("directory") or self._directories[job.batch])
         asked = resources.read(info.get("resources") or {}, str(info.get("queue") or ""), executor=self._executor)
         place = (job.batch, job.index, trial.number, trial.spawn)
         words = {**_variables(info.get("vars")), **variables(self._home, self._executor, place)}
@@ -52,17 +52,23 @@ class Elements:
         return Element(argv, directory, "", out, err, words, self._umask), asked.needs
 
     def _log(self, form: str, info: Mapping[str, Any], trial: Trial) -> str:
-        """Each attempt has its own; the name of a job is a name of a file here, whatever is in it."""
-        plain = {**info, "name": _UNSAFE.sub("_", title(info.get("name")).replace("/", "-"))[:100] or "job"}
-        head, ending = os.path.splitext(filled(form, plain))
+        """Each attempt has its own; what a job says of itself is no more than a part of a file's name here."""
+        plain = {name: _file_name(value) if isinstance(value, str | list) else value for name, value in info.items()}
+        head, ending = os.path.splitext(filled(form, {**plain, "name": _file_name(info.get("name")) or "job"}))
         attempt = f".{trial.number}" if trial.number > 1 else ""
         copy = f".s{trial.spawn}" if trial.spawn else ""
-        path = os.path.join(self._home.place, f"{head}{attempt}{copy}{ending}")
+        path = os.path.normpath(os.path.join(self._home.place, f"{head}{attempt}{copy}{ending}"))
+        if os.path.commonpath([path, self._home.place]) != str(self._home.place):
+            raise BadInput(f"LogOut and LogErr are below JobDir, and {path} is not")
         parent = os.path.dirname(path)
         if self._writes and parent not in self._made:
             os.makedirs(parent, exist_ok=True)
             self._made.add(parent)
         return path
+
+
+def _file_name(value: Any) -> str:
+    return _UNSAFE.sub("_", title(value).replace("/", "-"))[:100]
 
 
 def command(info: Mapping[str, Any], directory: str) -> list[str]:

@@ -18,9 +18,9 @@ from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.reports import Place
 from coordinator.jobs.store import LIMIT_S, Store
 
-#: of a job's environment: where its store is, where its files are, who gave it to whom, and which attempt it is
-STORE, PLACE, EXECUTOR, JOB = (
-    "COORDINATOR_QFILE", "COORDINATOR_JOBDIR", "COORDINATOR_EXECUTOR", "COORDINATOR_JOB",
+#: of a job's environment: where its store is and which, where its files are, who runs it, and which attempt it is
+STORE, ID, PLACE, EXECUTOR, JOB = (
+    "COORDINATOR_QFILE", "COORDINATOR_STORE", "COORDINATOR_JOBDIR", "COORDINATOR_EXECUTOR", "COORDINATOR_JOB",
 )  # fmt: skip
 
 
@@ -35,6 +35,11 @@ class Home:
     @cached_property
     def store(self) -> Store:
         return Store(self.where, LIMIT_S * self.tries / 20)
+
+    @property
+    def id(self) -> str:
+        """Of the store; a job knows it although the store cannot be opened now."""
+        return os.environ.get(ID) or self.store.id
 
     @property
     def inbox(self) -> Inbox:
@@ -68,7 +73,8 @@ def this_job() -> Place | None:
 def variables(home: Home, executor: str, place: Place) -> Mapping[str, str]:
     """What a job's environment has, so that its calls find it."""
     return {
-        STORE: home.where, PLACE: str(home.place), EXECUTOR: executor, JOB: ".".join(map(str, place)),
+        STORE: home.where, ID: home.store.id, PLACE: str(home.place), EXECUTOR: executor,
+        JOB: ".".join(map(str, place)),
     }  # fmt: skip
 
 

@@ -60,15 +60,16 @@ def paths_of(
     if unknown:
         raise BadInput(f"a job prints to stdout and stderr, not to {unknown[0]!r:.100}")
     at = home()
-    with at.store.reading() as connection:
-        for batch, index in product(ids(BatchID, "BatchID"), ids(JobIndex, "JobIndex")):
+    for batch, index in product(ids(BatchID, "BatchID"), ids(JobIndex, "JobIndex")):
+        # Not while somebody reads on: the store would stay locked for as long.
+        with at.store.reading() as connection:
             info = info_of(connection, job_of(connection, batch, index))
-            for key, which in product(keys, ids(LogIndex, "LogIndex")):
-                logs = info[key]
-                there = -len(logs) <= which < len(logs)
-                attempt = which + 1 if which >= 0 else len(logs) + which + 1
-                title = f"batch {batch}, job {index}, {key}" + (f", attempt {attempt} of {len(logs)}" if there else "")
-                yield title, logs[which] if there else ""
+        for key, which in product(keys, ids(LogIndex, "LogIndex")):
+            logs = info[key]
+            there = -len(logs) <= which < len(logs)
+            attempt = which + 1 if which >= 0 else len(logs) + which + 1
+            title = f"batch {batch}, job {index}, {key}" + (f", attempt {attempt} of {len(logs)}" if there else "")
+            yield title, logs[which] if there else ""
 
 
 def lines_of(path: str, lines: int | None, pattern: re.Pattern[str] | None) -> Iterable[str]:

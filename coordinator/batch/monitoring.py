@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from coordinator.batch import dashboard, joblogs
+from coordinator.batch.deleting import set_back
 from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
 from coordinator.batch.home import home
 from coordinator.batch.joblogs import plain
 from coordinator.batch.selection import of_filter
 from coordinator.batch.submission import waiting
-from coordinator.jobs import changes, schema
+from coordinator.jobs import schema
 from coordinator.jobs.reconcile import reconcile
 from coordinator.jobs.states import ACTIVE, BAD, COLLECTED, COMPLETE, FAILED, INIT, LOST, SPAWN, Stage
 
@@ -64,7 +65,6 @@ def get_queue(
     back to init. Raises BadFilter, which shows where.
     """
     chosen = of_filter(Filter)
-    at = home()
     found = overview(chosen, executor(Executor))
     if Display is not None:
         found.only(Display)
@@ -75,10 +75,8 @@ def get_queue(
             joblogs.print_log(batch, indices, "stderr")
     if ResetMissing and found.missing:
         jobs = [(batch, index) for batch, indices in found.missing.items() for index in indices]
-        with at.store.writing() as connection:
-            undone = schema.job.c.state.not_in((COMPLETE, COLLECTED))
-            these = and_(schema.among(schema.pair(schema.job), jobs), undone)
-            reset = changes.change_many(connection, these, {"state": INIT})
+        undone = schema.job.c.state.not_in((COMPLETE, COLLECTED))
+        reset = set_back(and_(schema.among(schema.pair(schema.job), jobs), undone), {"state": INIT})
         if Verbose:
             print(f"{reset:,} missing job{'s were' if reset != 1 else ' was'} set back to init")
         else:

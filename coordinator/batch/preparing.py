@@ -139,7 +139,10 @@ def add_job_to_queue(
         for job in jobs:
             generate_script(job)
     with home().store.writing() as connection:
-        return changes.add(connection, jobs, on_failure, os.getcwd())
+        added = changes.add(connection, jobs, on_failure, os.getcwd())
+        if OnFailure is not None:
+            changes.let_go_on(connection, {batch for batch, _ in added}, OnFailure)
+        return added
 
 
 def _number(jobs: Sequence[MutableMapping[str, Any]]) -> None:
@@ -174,8 +177,8 @@ def _after(id: int) -> int:
 
 def _directory(JobInfo: Mapping[str, Any]) -> Path:
     batch = JobInfo.get("BatchID")
-    if batch is None:
-        raise BadInput("the job has no BatchID yet: get_job_template(SetID=True), or get_id()")
+    if isinstance(batch, bool) or not isinstance(batch, int):
+        raise BadInput("the job has no BatchID yet, which is a number: get_job_template(SetID=True), or get_id()")
     return home().place / str(batch)
 
 

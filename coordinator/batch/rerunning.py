@@ -26,6 +26,7 @@ from coordinator.jobs import changes, schema
 from coordinator.jobs.cancelling import cancel
 from coordinator.jobs.records import JobId, jobs_where
 from coordinator.jobs.states import BAD, CANCELLED, GOOD, INIT
+from coordinator.jobs.submitting import one_at_a_time
 
 #: seconds between two looks while jobs are waited for: the least, after something happened, and the most
 SHORTEST_S, LONGEST_S = 0.2, 2.0
@@ -109,13 +110,14 @@ def rerun(ids: Sequence[JobId], told: Mapping[str, Any], by: JobExecutor) -> tup
     with at.store.reading() as connection:
         for job in jobs_where(connection, schema.among(schema.pair(jobs), ids)):
             groups[json.dumps(_fields(job.fields, told, name_of(by)), sort_keys=True)].append(job.id)
-    words = deleting.end_attempts(schema.among(schema.pair(jobs), ids))
-    with at.store.writing() as connection:
-        for fields, some in groups.items():
-            these = schema.among(schema.pair(jobs), some)
-            # One that waits for its next try is not to wait any longer.
-            connection.execute(update(jobs).where(these, jobs.c.state == INIT).values(not_before=0.0))
-            changes.change_many(connection, these, {"state": INIT, **json.loads(fields)})
+    with one_at_a_time(at.submissions):
+        words = deleting.end_attempts(schema.among(schema.pair(jobs), ids))
+        with at.store.writing() as connection:
+            for fields, some in groups.items():
+                these = schema.among(schema.pair(jobs), some)
+                # One that waits for its next try is not to wait any longer.
+                connection.execute(update(jobs).where(these, jobs.c.state == INIT).values(not_before=0.0))
+                changes.change_many(connection, these, {"state": INIT, **json.loads(fields)})
     return sum(map(len, groups.values())), list(dict.fromkeys(words))
 
 

@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
-from coordinator.batch import deleting, submission
+from coordinator.batch import submission
+from coordinator.batch.deleting import set_back
 from coordinator.batch.executors import JobExecutor, executor
 from coordinator.batch.home import home, this_job
 from coordinator.batch.selection import Batches, ids, not_in_states, of_batches, spared
@@ -122,7 +123,7 @@ def get_qstat(ClusterID: str | None = None, Executor: JobExecutor | str | None =
 
 def _report(told: Mapping[str, Any]) -> dict[str, Any]:
     at = home()
-    return report(at.store, at.inbox, told)
+    return report(at.store, at.inbox, {"store": at.id, **told})
 
 
 def _mine(batch: object, index: object) -> Place | None:
@@ -152,10 +153,8 @@ def _set(B: Batches, J: object, Fields: Mapping[str, Any] | None, Unless: Mappin
     if not fields:
         return 0
     condition = not_in_states(Unless)
+    chosen, left = (chosen, spared(Unless)) if condition is None else (chosen & condition, None)
     if fields.get("state") == INIT:
-        for reason in deleting.end_attempts(chosen if condition is None else chosen & condition, spared(Unless)):
-            print(f"an attempt that was under way could not be ended: {reason}")
+        return set_back(chosen, fields, left)
     with at.store.writing() as connection:
-        if condition is not None:
-            return changes.change_many(connection, chosen & condition, fields)
-        return changes.change_many(connection, chosen, fields, spared(Unless))
+        return changes.change_many(connection, chosen, fields, left)

@@ -20,7 +20,7 @@ from coordinator.jobs import schema
 from coordinator.jobs.information import cluster_id
 from coordinator.jobs.records import Attempt, attempts_of, job_of
 from coordinator.jobs.reports import Place, report, take_up
-from coordinator.jobs.states import COMPLETE, SPAWN, Stage
+from coordinator.jobs.states import COMPLETE, LAST, REPLACED, SPAWN, Stage
 
 
 def spawn_submit(
@@ -30,7 +30,7 @@ def spawn_submit(
     place, at = _inside(JobInfo), home()
     if isinstance(N, bool) or not isinstance(N, int):
         raise BadInput(f"N is the number of copies, not {N!r:.100}")
-    info = report(at.store, at.inbox, {"kind": "spawn", "by": list(place), "count": N})
+    info = report(at.store, at.inbox, {"store": at.id, "kind": "spawn", "by": list(place), "count": N})
     if JobInfo is not None:
         JobInfo.update(info)
     submission.submit_one_job(place[0], place[1], executor(Executor), Spawn=True)
@@ -41,7 +41,7 @@ def spawn_complete(JobInfo: MutableMapping[str, Any] | None = None) -> dict[str,
     """The copy that calls has done its part: the JobInfo, whose state is ``complete`` for the last of all copies, which
     finishes the job, and ``spawn`` for the others. Exactly one is told that it is the last."""
     place, at = _inside(JobInfo), home()
-    return report(at.store, at.inbox, {"kind": "spawn_complete", "by": list(place)})
+    return report(at.store, at.inbox, {"store": at.id, "kind": "spawn_complete", "by": list(place)})
 
 
 def spawn_resubmit(
@@ -69,7 +69,7 @@ def spawn_resubmit(
         most = connection.scalar(select(func.max(table.c.spawn)).where(mine)) or 0
         for number, attempt in enumerate(over, most + 1):
             this = and_(mine, table.c.spawn == attempt.spawn)
-            connection.execute(update(table).where(this).values(said="over"))
+            connection.execute(update(table).where(this).values(said=REPLACED))
             row = {"batch_id": BatchID, "job_index": JobIndex, "number": job.attempt, "spawn": number}
             connection.execute(insert(table), {**row, "stage": Stage.WRITTEN.value, "at": attempt.at})
     if spawn_state == "submit" and over:
@@ -86,7 +86,9 @@ def spawn_get_info(BatchID: int | None = None, JobIndex: int | None = None) -> l
     take_up(at.store, at.inbox)
     with at.store.reading() as connection:
         job = job_of(connection, BatchID, JobIndex)
-        copies = [a for a in attempts_of(connection, BatchID, JobIndex) if a.number == job.attempt and a.said != "over"]
+        copies = [
+            a for a in attempts_of(connection, BatchID, JobIndex) if a.number == job.attempt and a.said != REPLACED
+        ]
         return [
             {"SpawnID": a.spawn, "ClusterID": cluster_id(connection, a) if a.mark else "", "stdout": a.stdout,
              "stderr": a.stderr, "spawn_state": _state(a)}
@@ -95,7 +97,7 @@ def spawn_get_info(BatchID: int | None = None, JobIndex: int | None = None) -> l
 
 
 def _state(attempt: Attempt) -> str:
-    if attempt.said == COMPLETE:
+    if attempt.said in (COMPLETE, LAST):
         return COMPLETE
     if attempt.outcome is not None:
         return "lost" if attempt.outcome.value == "ok" else attempt.outcome.value

@@ -23,9 +23,9 @@ from coordinator.errors import BadInput
 from coordinator.jobs import schema
 from coordinator.jobs.due import Plan, Seen, plan
 from coordinator.jobs.reconcile import Look, reconcile
-from coordinator.jobs.records import Job, after_of, attempts_where, job_of, jobs_where
-from coordinator.jobs.states import ACTIVE, BAD, GOOD, INIT, Stage
-from coordinator.jobs.submitting import Pass, Submitter, Trial
+from coordinator.jobs.records import Job, JobId, after_of, attempts_where, job_of, jobs_where
+from coordinator.jobs.states import ACTIVE, BAD, GOOD, INIT, SPAWN, Stage
+from coordinator.jobs.submitting import Pass, Submitter, Trial, one_at_a_time
 
 #: seconds between two passes of :func:`periodic_submitter`
 PERIOD_S = 600.0
@@ -80,10 +80,13 @@ def submit_one_job(
     with at.store.reading() as connection:
         jobs = [job_of(connection, BatchID, index) for index in indices]
         copies = _copies(connection, of_batches(BatchID, indices))
-    trials = copies[:SpawnCount] if Spawn else [_trial(job) for job in jobs if job.state == INIT]
+        ending = _ending(connection)
+    trials = copies[:SpawnCount] if Spawn else [_trial(j) for j in jobs if j.state == INIT and j.id not in ending]
     for job in jobs:
         if not Spawn and job.state != INIT:
             print(f"job {job.index} of batch {job.batch} is {job.state}: set_job_field({job.batch}, {job.index}) first")
+        elif not Spawn and job.id in ending:
+            print(f"job {job.index} of batch {job.batch}: its last attempt was cancelled and has not ended yet")
     return _told(_pass(at, chosen, lambda: trials), chosen)
 
 
@@ -92,6 +95,8 @@ def periodic_submitter(
 ) -> int:
     """submit_jobs again and again, every ``period`` seconds, at most ``n`` times, until no job is left that could go
     on; how many were submitted. Further arguments are those of submit_jobs. Ctrl-C ends it, and no job."""
+    if _ignored():
+        return 0
     count, passes, pause = 0, 0, threading.Event()
     while passes < n:
         count += submit_jobs(Executor, **choice)
@@ -195,10 +200,15 @@ def _submit(
 def _pass(at: Home, by: JobExecutor, trials: Callable[[], Sequence[Trial]]) -> Pass:
     """Whoever comes while another pass is made waits for it, and finds what it left."""
     result = Pass()
-    with at.store.reading() as connection:
-        make = _elements(at, by, connection)
-    submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), make)
-    with submitter.one_at_a_time():
+    with one_at_a_time(at.submissions):
+        with at.store.reading() as connection:
+            make = _elements(at, by, connection)
+            torn = select(schema.submission.c.executor).where(schema.submission.c.stage == "written")
+            others = {name: jobs_named(name) for name in connection.scalars(torn.distinct()) if name != name_of(by)}
+        for name, other in others.items():
+            if other is not None:
+                Submitter(at.store, at.submissions, other, name, make).settle(result)
+        submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), make)
         submitter.settle(result)
         submitter.submit(trials(), result)
     return result
@@ -235,13 +245,21 @@ def _copies(connection: Connection, chosen: ColumnElement[bool]) -> list[Trial]:
         return []
     theirs = schema.among(schema.pair(schema.job), {row.id for row in rows})
     jobs = {job.id: job for job in jobs_where(connection, and_(chosen, theirs))}
-    return [Trial(jobs[row.id], row.number, row.spawn) for row in rows if row.id in jobs]
+    wanted = [row for row in rows if row.id in jobs and jobs[row.id].state == SPAWN]
+    return [Trial(jobs[row.id], row.number, row.spawn) for row in wanted if row.number == jobs[row.id].attempt]
+
+
+def _ending(connection: Connection) -> set[JobId]:
+    """Jobs whose last attempt was cancelled and still runs."""
+    table = schema.attempt
+    going = and_(table.c.cancelled.is_(True), table.c.stage != Stage.OVER.value, table.c.forgotten.is_(False))
+    rows = connection.execute(select(table.c.batch_id, table.c.job_index).where(going))
+    return {(batch, index) for batch, index in rows}
 
 
 def _plan(connection: Connection, batches: set[int] | None) -> Plan:
     jobs, table = schema.job, schema.attempt
-    going = and_(table.c.cancelled.is_(True), table.c.stage != Stage.OVER.value, table.c.forgotten.is_(False))
-    ending = {tuple(row) for row in connection.execute(select(table.c.batch_id, table.c.job_index).where(going))}
+    ending = _ending(connection)
     open_ = select(table.c.batch_id, table.c.job_index).where(table.c.stage != Stage.OVER.value)
     tried = {tuple(row) for row in connection.execute(open_)}
     columns = (jobs.c.batch_id, jobs.c.job_index, jobs.c.state, jobs.c.priority, jobs.c.not_before, jobs.c.after)

@@ -32,6 +32,8 @@ from coordinator.errors import BadInput
 NO_LINE, NO_CLAIM = 72, 73
 #: what the script calls a job to which nobody gave an id
 NO_ID = "none"
+#: in whose name an attempt is begun that is never to begin: it was cancelled before
+NOBODY = "cancelled.0"
 #: in a job's environment: ID.INDEX, and seconds since the epoch of its begin
 NATIVE_ID, BEGAN = "COORDINATOR_NATIVE_ID", "COORDINATOR_BEGAN"
 
@@ -84,7 +86,8 @@ else
     @NATIVE_ID@=$me
     @BEGAN@=$began
     export @NATIVE_ID@ @BEGAN@
-    "$@" </dev/null >>"$out" 2>>"$err" &
+    # A job's own variables are not for the commands of this script: one of them may be PATH.
+    (variables; exec "$@") </dev/null >>"$out" 2>>"$err" &
     child=$!
     for signal in TERM INT HUP USR1 USR2 XCPU CONT; do trap "kill -$signal $child 2>/dev/null" $signal; done
     # A signal ends the wait, not the job.
@@ -110,7 +113,7 @@ _CPU = re.compile(r"(\d+)m(\d+(?:\.\d+)?)s")
 #: the script's own, still needed when a job's variables are there, and those that make a shell do something else
 _RESERVED = frozenset(
     ("here", "native", "index", "found", "newline", "line", "host", "me", "began", "first", "rest", "code", "child",
-     "signal", "used", "record", "directory", "out", "err", "mask", "IFS", "ENV", "BASH_ENV")
+     "signal", "used", "record", "directory", "out", "err", "mask", "variables", "IFS", "ENV", "BASH_ENV")
 )  # fmt: skip
 
 
@@ -175,13 +178,15 @@ def line(element: Element) -> str:
         raise BadInput("there is nothing to run")
     words = [f"{name}={quoted(getattr(element, name))}" for name in ("directory", "record", "out", "err")]
     words.append(f"mask={element.umask & 0o777:03o}")
+    exports = []
     for name, value in element.variables.items():
         if not _VARIABLE.fullmatch(name) or name in _RESERVED:
             raise BadInput(
                 f"{name!r} cannot be a job's variable: letters, digits and _, not a digit in front, and none of ours"
             )
-        words.append(f"export {name}={quoted(value)}")
-    return "; ".join([*words, "set -- " + " ".join(map(quoted, element.argv))])
+        exports.append(f"export {name}={quoted(value)};")
+    own = f"variables() {{ {' '.join(exports) or ':;'} }}"
+    return "; ".join([*words, own, "set -- " + " ".join(map(quoted, element.argv))])
 
 
 def quoted(value: str) -> str:
@@ -213,4 +218,4 @@ def native_in(begun: str) -> str:
     """The native id of the job or array that has begun the attempt, "" where nobody gave it one. PBS calls an element
     ``17[4].server`` where the array is ``17[].server``."""
     native = re.sub(r"\[\d+\]", "[]", begun.rpartition(".")[0])
-    return "" if native == NO_ID else native
+    return "" if native == NO_ID or begun == NOBODY else native

@@ -16,15 +16,14 @@ from sqlalchemy import ColumnElement, and_, bindparam, update
 
 from coordinator.core.statuses import Cause, Intent
 from coordinator.errors import SchedulerError
+from coordinator.executors.jobscript import NOBODY
 from coordinator.jobs import schema
 from coordinator.jobs.changes import move
-from coordinator.jobs.reconcile import Executors
+from coordinator.jobs.reconcile import Executors, begun_in
 from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
-from coordinator.jobs.states import ACTIVE, CANCELLED, Outcome, Stage
+from coordinator.jobs.states import ACTIVE, CANCELLED, SPAWN, Outcome, Stage
 from coordinator.jobs.store import Store
-
-#: who has begun an attempt that was cancelled before it began
-NOBODY = "cancelled.0"
+from coordinator.jobs.verdicts import settle_copies
 
 
 def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> tuple[int, list[str]]:
@@ -59,7 +58,7 @@ def _claim(submission: Submission, element: int) -> bool:
             file.write(f"{NOBODY} - 0\n")
         os.link(claim, f"{record}.begun")
     except FileExistsError:
-        return False
+        return begun_in(submission.directory, element) == NOBODY
     except FileNotFoundError:
         return True  # its submission was torn off before anything of it was written
     finally:
@@ -98,9 +97,10 @@ def _over(store: Store, attempts: Sequence[Attempt]) -> None:
             "words": "it was cancelled before it began"}  # fmt: skip
     with store.writing() as connection:
         connection.execute(update(schema.attempt).where(_this()).values(over), [_key(a) for a in attempts])
+        settle_copies(connection, {attempt.id for attempt in attempts})
         for attempt in attempts:
             if attempt.spawn == 0:
-                move(connection, attempt.id, attempt.number, ACTIVE, CANCELLED, over["words"], "cancelled")
+                move(connection, attempt.id, attempt.number, ACTIVE - {SPAWN}, CANCELLED, over["words"], "cancelled")
 
 
 def _this() -> ColumnElement[bool]:

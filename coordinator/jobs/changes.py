@@ -32,7 +32,15 @@ def add(connection: Connection, infos: Iterable[Mapping[str, Any]], on_failure: 
     for job in jobs:
         heads.setdefault(job.batch, job)
     now = time.time()
-    known = set(connection.scalars(select(schema.batch.c.batch_id).where(schema.among(schema.batch.c.batch_id, heads))))
+    table = schema.batch
+    these = select(table.c.batch_id, table.c.directory).where(schema.among(table.c.batch_id, heads))
+    known = {batch: place for batch, place in connection.execute(these)}
+    # A batch that is there runs where it was made; who adds to it from elsewhere means that place.
+    jobs = [
+        replace(job, fields={"directory": directory, **job.fields})
+        if known.get(job.batch, directory) != directory else job
+        for job in jobs
+    ]  # fmt: skip
     common = {"on_failure": on_failure, "directory": directory, "at": now}
     rows = [
         {**common, "batch_id": job.batch, "name": title(job.fields.get("name")),
@@ -78,6 +86,8 @@ def merge(connection: Connection, info: Mapping[str, Any]) -> Job:
     job = job_of(connection, _number(info, "BatchID"), _number(info, "JobIndex"))
     now = job.info
     read = info.get("version", job.version)
+    if isinstance(read, bool) or not isinstance(read, int):
+        raise BadInput(f"the version of a JobInfo is the number that it was read with, not {read!r:.100}")
     base = now if read == job.version else {**now, **_before(connection, job, read)}
     fresh = {name: value for name, value in info.items() if name not in FIXED and base.get(name, _NONE) != value}
     stale = sorted(n for n, v in fresh.items() if now.get(n, _NONE) != base.get(n, _NONE) and now.get(n, _NONE) != v)
@@ -143,8 +153,15 @@ def remove(connection: Connection, condition: ColumnElement[bool]) -> list[JobId
         connection.execute(table.delete().where(chosen), keys)
     left = select(schema.job.c.batch_id)
     connection.execute(schema.batch.delete().where(schema.batch.c.batch_id.not_in(left)))
-    note(connection, 0, None, "removed", {"jobs": len(gone), "batches": sorted({batch for batch, _ in gone})[:100]})
+    note(connection, 0, None, "removed", {"jobs": len(gone), "batches": sorted({batch for batch, _ in gone})})
     return gone
+
+
+def removed(connection: Connection) -> set[int]:
+    """Batches that were in the store and are there no more."""
+    told = connection.scalars(select(schema.event.c.told).where(schema.event.c.kind == "removed"))
+    gone = {batch for text in told for batch in json.loads(text)["batches"]}
+    return gone - set(connection.scalars(select(schema.batch.c.batch_id)))
 
 
 def forget_submissions(connection: Connection) -> list[str]:

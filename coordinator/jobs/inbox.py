@@ -38,8 +38,8 @@ class Inbox:
         paths.replace_private(self.place / f"{id}.json", content)
         return id
 
-    def waiting(self) -> list[tuple[str, dict[str, Any]]]:
-        """(id, what it says), the oldest first."""
+    def waiting(self, store: str) -> list[tuple[str, dict[str, Any]]]:
+        """(id, what it says) of those for a store, the oldest first. Other stores may have the same directory."""
         try:
             names = sorted(name for name in os.listdir(self.place) if name.endswith(".json") and name[0] != ".")
         except FileNotFoundError:
@@ -48,7 +48,9 @@ class Inbox:
         for name in names:
             path = self.place / name
             try:
-                found.append((name.removesuffix(".json"), _report(path.read_bytes())))
+                told = _report(path.read_bytes())
+                if told.get("store", store) == store:
+                    found.append((name.removesuffix(".json"), told))
             except FileNotFoundError:
                 continue  # somebody else took it up
             except OSError as error:

@@ -19,12 +19,13 @@ from sqlalchemy import Connection, and_, insert, or_, select, update
 from coordinator.core.statuses import State, Status
 from coordinator.errors import BadInput
 from coordinator.executors.jobexecutor import JobExecutor
-from coordinator.executors.jobscript import Exit, begun_of, exit_of, native_in
+from coordinator.executors.jobscript import NOBODY, Exit, begun_of, exit_of, native_in
 from coordinator.jobs import schema, verdicts
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
 from coordinator.jobs.reports import take_up
 from coordinator.jobs.states import (
+    NEVER,
     Evidence,
     Outcome,
     Stage,
@@ -86,6 +87,11 @@ class Found:
         """Of the scheduler's job that works on it."""
         return native_in(self.begun) or self.submission.native
 
+    @property
+    def cancelled(self) -> bool:
+        """Was it begun in nobody's name, so that it never will be?"""
+        return self.begun == NOBODY
+
 
 def _under_way(connection: Connection) -> tuple[dict[str, Submission], dict[str, list[Attempt]]]:
     """Attempts that are not over, and the lost ones that may still be heard of."""
@@ -112,7 +118,8 @@ def _found(submission: Submission, attempts: Iterable[Attempt], look: Look) -> I
     for attempt in attempts:
         record = os.path.join(submission.directory, str(attempt.element))
         exit = _exit(f"{record}.exit", look) if f"{attempt.element}.exit" in names else None
-        begun = _begun(f"{record}.begun") if f"{attempt.element}.begun" in names else ""
+        there = f"{attempt.element}.begun" in names
+        begun = begun_in(submission.directory, attempt.element) if there else ""
         if attempt.stage is not Stage.OVER or exit is not None:
             yield Found(attempt, submission, exit, begun)
 
@@ -128,9 +135,10 @@ def _exit(path: str, look: Look) -> Exit | None:
     return None
 
 
-def _begun(path: str) -> str:
+def begun_in(directory: str, element: int) -> str:
+    """Who has begun an attempt, see :func:`coordinator.executors.jobscript.begun_of`; "" if nobody has."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(os.path.join(directory, f"{element}.begun"), encoding="utf-8", errors="replace") as file:
             return begun_of(file.read())
     except OSError:
         return ""
@@ -144,7 +152,7 @@ def _ask(
     by_executor: dict[str, list[Found]] = defaultdict(list)
     for one in found:
         done = one.exit is not None and (one.exit.code == 0 or one.attempt.cancelled)
-        if not done and one.native is not None and one.attempt.stage is not Stage.OVER:
+        if not done and not one.cancelled and one.native is not None and one.attempt.stage is not Stage.OVER:
             by_executor[one.submission.executor].append(one)
     statuses: dict[tuple[int, int, int, int], Status] = {}
     for name, some in by_executor.items():
@@ -194,8 +202,8 @@ def _judged(one: Found, status: Status | None, now: float) -> Verdict | None:
     elif status is not None and not unsaid:
         since = None
     silent_s = 0.0 if since is None else now - since
-    end = end_of(Evidence(one.exit, status, bool(one.begun), silent_s, was.cancelled))
-    runs = bool(one.begun) or (status is not None and status.state is State.RUNS)
+    end = NEVER if one.cancelled else end_of(Evidence(one.exit, status, bool(one.begun), silent_s, was.cancelled))
+    runs = (bool(one.begun) and not one.cancelled) or (status is not None and status.state is State.RUNS)
     stage = Stage.BEGUN if runs and was.stage in (Stage.WRITTEN, Stage.SENT) else was.stage
     native = one.native if one.begun and one.native != one.submission.native else was.native
     after = replace(was, stage=stage, silent_since=since, native=native)

@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, exc, func, insert, not_, select, update
 
-from coordinator.errors import CoordinatorError, StateError, from_fault
+from coordinator.errors import BadInput, CoordinatorError, StateError, from_fault
 from coordinator.jobs import changes, schema
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.information import info_of
 from coordinator.jobs.records import Job, attempts_where, job_of
-from coordinator.jobs.states import ACTIVE, COMPLETE, GOOD, RUN, SPAWN, SUBMIT, Stage
+from coordinator.jobs.states import ACTIVE, COMPLETE, GOOD, LAST, REPLACED, RUN, SPAWN, SUBMIT, Stage
 from coordinator.jobs.store import Store
 
 #: seconds that the answers to reports are kept
@@ -28,6 +28,10 @@ KEPT_S = 86_400.0
 MANY = 1_000
 #: most copies that a job may make of itself at a time
 MOST_COPIES = 100_000
+
+#: what a database or JSON says of values that it does not take. That it is busy, full or away is something else
+UNFIT = (exc.InterfaceError, exc.ProgrammingError, exc.DataError, OverflowError, UnicodeError, RecursionError,
+         TypeError, ValueError, KeyError)  # fmt: skip
 
 #: (batch, index, number of the attempt, number of the copy)
 Place = tuple[int, int, int, int]
@@ -49,14 +53,14 @@ def report(store: Store, inbox: Inbox, told: Mapping[str, Any]) -> dict[str, Any
 def take_up(store: Store, inbox: Inbox) -> int:
     """Apply all reports that wait; how many they were. Raises StoreBusy, StoreUnwritable."""
     count = 0
-    while inbox.waiting():
+    while inbox.waiting(store.id):
         count += _take_up_some(store, inbox)
     return count
 
 
 def _take_up_some(store: Store, inbox: Inbox) -> int:
     with store.writing() as connection:
-        waiting = inbox.waiting()[:MANY]  # those that came while others were writing, too
+        waiting = inbox.waiting(store.id)[:MANY]  # those that came while others were writing, too
         ids = [id for id, _ in waiting]
         table = schema.report
         known = set(connection.scalars(select(table.c.id).where(table.c.id.in_(ids))))
@@ -76,9 +80,12 @@ def _answer(connection: Connection, told: Mapping[str, Any]) -> dict[str, Any]:
         with connection.begin_nested():
             return {"info": _apply(connection, told)}
     except CoordinatorError as error:
-        batch, index = (*told.get("by", ()), 0, 0)[:2]
-        changes.note(connection, batch, index, "refused", {"report": told.get("kind"), "words": error.message})
-        return {"error": [error.code, error.message]}
+        refused = error
+    except UNFIT as error:
+        refused = BadInput(f"what the job reported cannot be kept: {error}")
+    batch, index = (*told.get("by", ()), 0, 0)[:2]
+    changes.note(connection, batch, index, "refused", {"report": told.get("kind"), "words": refused.message})
+    return {"error": [refused.code, refused.message]}
 
 
 def _apply(connection: Connection, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +158,7 @@ def _multiplied(connection: Connection, job: Job, by: Place, count: int) -> dict
         }
         for spawn in range(first, first + count)
     ]
-    connection.execute(update(table).where(_job(by), table.c.number == by[2]).values(said="over"))
+    connection.execute(update(table).where(_job(by), table.c.number == by[2]).values(said=REPLACED))
     connection.execute(update(table).where(_is(by)).values(said=""))
     connection.execute(insert(table), rows)
     return info_of(connection, changes.change(connection, job, {"state": SPAWN}))
@@ -160,9 +167,10 @@ def _multiplied(connection: Connection, job: Job, by: Place, count: int) -> dict
 def _one_complete(connection: Connection, job: Job, by: Place) -> dict[str, Any]:
     """The last one is told state complete and finishes the job; the store says so when it has."""
     table = schema.attempt
-    connection.execute(update(table).where(_is(by)).values(said=COMPLETE))
     open_ = and_(_job(by), table.c.number == by[2], table.c.said == "")
-    left = connection.scalar(select(func.count()).select_from(table).where(open_))
+    before = connection.scalar(select(table.c.said).where(_is(by)))
+    left = before == COMPLETE or connection.scalar(select(func.count()).select_from(table).where(open_, not_(_is(by))))
+    connection.execute(update(table).where(_is(by)).values(said=COMPLETE if left else LAST))
     info = info_of(connection, job)
     if job.state not in GOOD:
         info["state"] = SPAWN if left else COMPLETE

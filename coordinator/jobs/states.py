@@ -17,6 +17,10 @@ from coordinator.executors.jobscript import NO_CLAIM, NO_LINE, Exit
 INIT, SUBMIT, RUN, SPAWN = "init", "submit", "run", "spawn"
 COMPLETE, COLLECTED, FAILED, LOST, CANCELLED = "complete", "collected", "failed", "lost", "cancelled"
 
+#: what a copy of a job has said, beside complete: the last one, which was told to finish the job; one that another has
+#: taken the place of
+LAST, REPLACED = "last", "over"
+
 #: an attempt is under way
 ACTIVE = frozenset((SUBMIT, RUN, SPAWN))
 #: the work is done
@@ -70,6 +74,10 @@ class End:
     began: float | None = None
     ended: float | None = None
     used: Used = field(default_factory=Used)
+
+
+#: of an attempt that was cancelled before it began
+NEVER = End(Outcome.CANCELLED, cause=Cause.CANCELLED, words="it was cancelled before it began")
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,15 @@ class Store:
             event.listen(self._engine, "connect", _explicit)
             event.listen(self._engine, "begin", _begin)
         self._made = False
+        self._id = ""
+
+    @property
+    def id(self) -> str:
+        """Its own, made with it. Raises what :meth:`reading` does."""
+        if not self._id:
+            with self.reading() as connection:
+                self._id = connection.scalar(select(schema.about.c.value).where(schema.about.c.name == "id")) or ""
+        return self._id
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -108,7 +117,8 @@ class Store:
             with self._engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
                 schema.metadata.create_all(connection)
                 if connection.scalar(select(schema.about.c.value)) is None:
-                    connection.execute(schema.about.insert(), {"name": "version", "value": str(schema.VERSION)})
+                    told = {"version": str(schema.VERSION), "id": os.urandom(8).hex()}
+                    connection.execute(schema.about.insert(), [{"name": n, "value": v} for n, v in told.items()])
         with self._engine.connect() as connection, connection.begin():
             version = connection.scalar(select(schema.about.c.value).where(schema.about.c.name == "version"))
         if version != str(schema.VERSION):

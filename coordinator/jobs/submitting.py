@@ -61,6 +61,13 @@ class Pass:
     words: list[str] = field(default_factory=list)
 
 
+def one_at_a_time(place: Path) -> AbstractContextManager[None]:
+    """Hold this while it is decided what is submitted, and while it is; and while jobs are set back, so that nobody
+    submits one between the end of its last attempt and the change of its state. ``place``: of submissions."""
+    place.mkdir(0o700, parents=True, exist_ok=True)
+    return paths.locked(place / "submitting")
+
+
 class Submitter:
     """``place``: the directory of submissions; ``executor``, ``name``: what takes them, and how the store calls it."""
 
@@ -68,13 +75,8 @@ class Submitter:
         self._store, self._place, self._executor, self._name, self._make = store, place, executor, name, make
         self._most: int | None = None
 
-    def one_at_a_time(self) -> AbstractContextManager[None]:
-        """Hold this while it is decided what is submitted, and while it is."""
-        self._place.mkdir(0o700, parents=True, exist_ok=True)
-        return paths.locked(self._place / "submitting")
-
     def settle(self, result: Pass) -> None:
-        """What became of submissions that were torn off. Within :meth:`one_at_a_time`."""
+        """What became of submissions that were torn off. Within :func:`one_at_a_time`."""
         table = schema.submission
         with self._store.reading() as connection:
             torn = submissions_where(connection, and_(table.c.stage == "written", table.c.executor == self._name))
@@ -93,7 +95,7 @@ class Submitter:
                 self._sent(submission.mark, native)
 
     def submit(self, trials: Iterable[Trial], result: Pass) -> None:
-        """Within :meth:`one_at_a_time`. One bad job, or one bad group of needs, stops no other."""
+        """Within :func:`one_at_a_time`. One bad job, or one bad group of needs, stops no other."""
         groups: dict[str, list[tuple[Trial, Element]]] = defaultdict(list)
         needs_of: dict[str, Needs] = {}
         for trial in trials:
@@ -218,7 +220,9 @@ class Submitter:
         mine = and_(jobs.c.batch_id == job.batch, jobs.c.job_index == job.index, jobs.c.version == job.version)
         failed = {"state": FAILED, "words": words, "version": job.version + 1}
         with self._store.writing() as connection:
-            if connection.execute(update(jobs).where(mine).values(failed)).rowcount:
+            if trial.spawn:
+                _copy_refused(connection, trial, words)
+            elif connection.execute(update(jobs).where(mine).values(failed)).rowcount:
                 note(connection, job.batch, job.index, "refused", {"state": [job.state, FAILED]}, job.version + 1)
         result.refused.append((job.id, words))
 
@@ -231,11 +235,19 @@ class Submitter:
         return self._most
 
 
+def _copy_refused(connection: Connection, trial: Trial, words: str) -> None:
+    """Its attempt is there already, and is over before it began; the job goes on with its other copies."""
+    table, job = schema.attempt, trial.job
+    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.number == trial.number)
+    over = {"stage": Stage.OVER.value, "outcome": Outcome.FAILED.value, "cause": Cause.LAUNCH.value, "words": words}
+    connection.execute(update(table).where(mine, table.c.spawn == trial.spawn).values(over))
+
+
 def _still(connection: Connection, group: Sequence[tuple[Trial, Element]]) -> list[tuple[Trial, Element]]:
     """Those that nobody has changed since they were chosen."""
     jobs, table = schema.job, schema.attempt
-    batches = {trial.job.batch for trial, _ in group}
-    chosen = select(jobs.c.batch_id, jobs.c.job_index, jobs.c.version).where(schema.among(jobs.c.batch_id, batches))
+    theirs = schema.among(schema.pair(jobs), {trial.job.id for trial, _ in group})
+    chosen = select(jobs.c.batch_id, jobs.c.job_index, jobs.c.version).where(theirs)
     versions = {(row.batch_id, row.job_index): row.version for row in connection.execute(chosen)}
     waiting = select(table.c.batch_id, table.c.job_index, table.c.number, table.c.spawn).where(
         table.c.mark == "", table.c.stage == Stage.WRITTEN.value)  # fmt: skip

@@ -9,17 +9,31 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from coordinator.errors import BadInput
 from coordinator.jobs import retries, schema
 from coordinator.jobs.changes import executed_many
 from coordinator.jobs.records import Attempt, Job, JobId, jobs_where
-from coordinator.jobs.states import COMPLETE, INIT, RUN, SPAWN, SUBMIT, End, Stage, state_after
+from coordinator.jobs.states import (
+    CANCELLED,
+    COMPLETE,
+    INIT,
+    LAST,
+    REPLACED,
+    RUN,
+    SPAWN,
+    SUBMIT,
+    End,
+    Outcome,
+    Stage,
+    state_after,
+)
 
 log = logging.getLogger("coordinator.jobs")
 
@@ -80,8 +94,7 @@ def _followed(connection: Connection, job: Job, verdict: Verdict, asked: bool, n
         begun = verdict.now.stage is Stage.BEGUN and job.state == SUBMIT
         return (replace(job, state=RUN, words="") if begun else job), "changed"
     if job.state == SPAWN:
-        over = _all_said(connection, job, verdict.was.number)
-        return (replace(job, state=COMPLETE, words="") if over else job), "changed"
+        return _multiplied(connection, job), "changed"
     if verdict.was.spawn:
         return job, "changed"
     state, words = state_after(job.state, asked, end), said(end)
@@ -150,13 +163,36 @@ def _jobs(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, Job]:
     return {job.id: job for job in jobs_where(connection, schema.among(schema.pair(schema.job), ids))}
 
 
-def _all_said(connection: Connection, job: Job, number: int) -> bool:
-    """A job that multiplied is complete when all its copies have said so and are over."""
+def _multiplied(connection: Connection, job: Job) -> Job:
+    """A job that multiplied, after all its copies are over: complete if all have said so and the one that was told to
+    finish ended well; cancelled if some were. Itself while a copy is open, or has ended without a word."""
     table = schema.attempt
-    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.number == number)
-    left = connection.scalar(select(func.count()).select_from(table).where(
-        mine, table.c.said != "over", or_(table.c.said != COMPLETE, table.c.stage != Stage.OVER.value)))  # fmt: skip
-    return not left
+    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.number == job.attempt)
+    query = select(table.c.stage, table.c.said, table.c.outcome, table.c.code, table.c.signal, table.c.words)
+    copies = connection.execute(query.where(mine, table.c.said != REPLACED)).all()
+    if not copies or any(copy.stage != Stage.OVER.value for copy in copies):
+        return job
+    if all(copy.said in (COMPLETE, LAST) for copy in copies):
+        for copy in copies:
+            if copy.said == LAST and copy.outcome != Outcome.OK.value:
+                how = said(End(Outcome(copy.outcome), copy.code, copy.signal, words=copy.words))
+                return replace(job, state=copy.outcome, words=f"its last copy, which was to finish it: {how}")
+        return replace(job, state=COMPLETE, words="")
+    if any(copy.outcome == Outcome.CANCELLED.value for copy in copies):
+        return replace(job, state=CANCELLED, words="its copies were cancelled")
+    return job
+
+
+def settle_copies(connection: Connection, ids: Iterable[JobId]) -> None:
+    """What follows for jobs that multiplied when some of their copies have ended without being looked at."""
+    now = time.time()
+    for job in _jobs(connection, ids).values():
+        after = _multiplied(connection, job) if job.state == SPAWN else job
+        if after is not job:
+            after = replace(after, version=job.version + 1)
+            _move(connection, [after])
+            event = _event(after, "changed", {"state": [job.state, after.state]}, now, after.version)
+            connection.execute(insert(schema.event), event)
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from coordinator.jobs import changes
 from coordinator.jobs.cancelling import cancel
 from coordinator.jobs.records import job_of
 from coordinator.jobs.store import Store
-from coordinator.jobs.submitting import Pass, Submitter, Trial
+from coordinator.jobs.submitting import Pass, Submitter, Trial, one_at_a_time
 
 
 class Taking:
@@ -78,7 +78,7 @@ class Queue:
         submitter = Submitter(self.store, self.place, executor, "taking", make or self._make)
         with self.store.reading() as connection:
             job = job_of(connection, 1, 0)
-        with submitter.one_at_a_time():
+        with one_at_a_time(self.place):
             submitter.settle(Pass())
             if job.state == "init":
                 submitter.submit([Trial(job, job.attempt + 1)], Pass())
