@@ -3,7 +3,8 @@
 The Coordinator's Crew asks for keepers as it does of hosts; here one submission is made of all that were asked for in
 one turn. What is submitted is on disk first, in ``NAME.site/MARK``, with the orders of each keeper in a file that only
 the user can read. Commands of the scheduler run in a thread of their own; everything is decided on the Coordinator's
-loop. It never speaks to a keeper: that one finds the Coordinator by its orders.
+loop. It never speaks to a keeper: that one finds the Coordinator by its orders. That it ended is known by its exit file
+a second later; the scheduler, which is asked each half minute, tells of those that were ended and left none.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from coordinator import paths
 from coordinator.core.needs import Needs
 from coordinator.core.statuses import Intent, State, Status, mark_of
 from coordinator.errors import BadInput, CoordinatorError, SchedulerError, SubmitUnclear
+from coordinator.executors import exits
 from coordinator.executors.base import Started
 from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.jobscript import Element
@@ -42,7 +44,8 @@ USUAL_ARRAY = 1000
 
 @dataclass(eq=False)
 class Keeper:
-    """One that was asked for. ``native``, ``index``: its element, once it was submitted."""
+    """One that was asked for. ``native``, ``index``: its element, once it was submitted; ``killed``: its exit file says
+    that a signal ended it, and its scheduler is still to be asked why."""
 
     host: str
     orders: dict[str, Any]
@@ -52,6 +55,7 @@ class Keeper:
     native: str | None = None
     index: int = 0
     ran: bool = False
+    killed: Status | None = None
     end: str | None = None
 
 
@@ -61,7 +65,8 @@ class SiteExecutor:
     def __init__(self, jobs: JobExecutor, needs: Needs, base: str, name: str) -> None:
         self._jobs, self._needs, self._name = jobs, needs, name
         self._place = f"{os.path.abspath(base)}.site"
-        self._pool = ThreadPoolExecutor(1, "scheduler")
+        #: one for commands, of which there is one at a time, and one for directories
+        self._pool = ThreadPoolExecutor(2, "scheduler")
         self._wanted: list[Keeper] = []
         self._keepers: list[Keeper] = []
         self._cancels: list[Keeper] = []
@@ -72,14 +77,18 @@ class SiteExecutor:
         self._flight: Future[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._said = ""
 
     def attend(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before the first start."""
         self._loop = loop
-        self._task = loop.create_task(self._attend())
-        self._task.add_done_callback(partial(tell_of_end, log, "nobody looks after the scheduler any more"))
+        for task, words in (
+            (self._attend(), "nobody looks after the scheduler any more"),
+            (self._look_for_exits(), "nobody looks for the ends of keepers any more"),
+        ):
+            self._tasks.append(loop.create_task(task))
+            self._tasks[-1].add_done_callback(partial(tell_of_end, log, words))
         if os.path.isdir(self._place):
             self._news.set()  # of an earlier life: what waits of it is not left to begin meanwhile
 
@@ -88,7 +97,7 @@ class SiteExecutor:
     def start(
         self, host: str, options: dict[str, Any], orders: dict[str, Any], failed: Callable[[str], None]
     ) -> Started:
-        # The end of a keeper is told by its scheduler; who waits for it waits at this descriptor.
+        # The end of a keeper is told by a file or its scheduler; who waits for it waits at this descriptor.
         started = Started(0, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), under_way=True)
         self._wanted.append(Keeper(host, orders, failed, started))
         self._news.set()
@@ -122,9 +131,10 @@ class SiteExecutor:
 
     def dismiss(self) -> None:
         """The job is over: what still waits in the queue is of no use."""
-        if self._task is not None and self._loop is not None:
-            self._task.cancel()
-            self._loop.run_until_complete(asyncio.wait([self._task]))
+        if self._tasks and self._loop is not None:
+            for task in self._tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(self._tasks))
         self._pool.shutdown(wait=True, cancel_futures=True)
         if self._flight is not None and self._flight.done() and not self._flight.cancelled():
             for submission in self._flight.result():
@@ -200,28 +210,55 @@ class SiteExecutor:
             self._cancels += cancels
             raise
 
+    async def _look_for_exits(self) -> None:
+        """Who ended by itself is over at once. Of a signal the scheduler may know the reason, and has its turn first:
+        its time was over, or it was cancelled."""
+        assert self._loop is not None
+        while True:
+            await asyncio.sleep(exits.LOOK_S)
+            wanted: dict[str, list[int]] = {}
+            for _, intent, index, _ in self._under_way():
+                wanted.setdefault(intent.directory, []).append(index)
+            found = await self._loop.run_in_executor(self._pool, exits.exits_in, wanted) if wanted else {}
+            for keeper, intent, index, _ in self._under_way() if found else ():
+                exit = found.get((intent.directory, index))
+                if exit is None:
+                    continue
+                if exit.signal:
+                    keeper.killed = exits.status_of(exit)
+                else:
+                    self._over(keeper, _end_of(keeper, exits.status_of(exit)))
+
+    def _under_way(self) -> list[tuple[Keeper, Intent, int, str]]:
+        """Those that are submitted and have not ended: (keeper, submission, its number there, native id)."""
+        return [
+            (keeper, keeper.intent, keeper.index, keeper.native)
+            for keeper in self._keepers
+            if keeper.end is None and keeper.native is not None and keeper.intent is not None
+        ]
+
     async def _look(self) -> None:
-        """What became of those that are submitted and have not ended."""
+        """What became of them, by their scheduler."""
         assert self._loop is not None
         asked: dict[str, tuple[str, list[int]]] = {}
-        for keeper in self._keepers:
-            if keeper.end is None and keeper.native is not None and keeper.intent is not None:
-                asked.setdefault(keeper.native, (keeper.intent.mark, []))[1].append(keeper.index)
+        for _, intent, index, native in self._under_way():
+            asked.setdefault(native, (intent.mark, []))[1].append(index)
         if not asked:
             return
         found = await self._loop.run_in_executor(self._pool, self._jobs.poll, asked)
-        for keeper in self._keepers:
-            if keeper.end is None and keeper.native is not None:
-                self._heed(keeper, found[keeper.native, keeper.index])
+        for keeper, _, index, native in self._under_way():
+            self._heed(keeper, found[native, index])
 
     def _heed(self, keeper: Keeper, status: Status) -> None:
-        if status.state is State.RUNS:
-            keeper.ran = True
-        elif status.state is State.WAITS and keeper.ran:
+        if status.state is State.WAITS and keeper.ran:
             self._cancels.append(keeper)  # it was put back into the queue; another one is asked for
             self._over(keeper, "its scheduler put it back into the queue")
         elif status.state is State.ENDED:
             self._over(keeper, _end_of(keeper, status))
+        elif keeper.killed is not None:
+            self._over(keeper, _end_of(keeper, keeper.killed))
+        elif status.state is State.RUNS:
+            keeper.ran = True
         elif status.state is State.UNKNOWN:
             self._say(status.words)
 

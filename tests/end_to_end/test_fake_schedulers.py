@@ -253,7 +253,7 @@ if __name__ == "__main__":
 
 
 def command(name: str, *words: str) -> list[str]:
-    return [sys.executable, "script.py", "JOB", "--foreground", f"--executor={name}", *words]
+    return [sys.executable, "script.py", "JOB", "--foreground", "--port=0", f"--executor={name}", *words]
 
 
 def worked(place: Path) -> list[str]:
@@ -272,6 +272,19 @@ def test_the_same_script_runs_there_by_one_option(scheduler: Scheduler, fake: Fa
     assert sorted(int(line.split()[0]) for line in lines) == list(range(300))
     assert {line.split()[1] for line in lines} <= {"1", "2", "3"}
     assert asked(fake, {"pbs": "qsub", "lsf": "bsub"}[scheduler.name]) == 1
+
+
+@BOTH
+def test_a_job_is_over_when_its_processors_have_left_and_does_not_wait_for_the_queue(
+    scheduler: Scheduler, fake: Fake, tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    words = command(scheduler.name, "--ntasks=2", "--n=20", "--pause=0.01")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
+    assert done.returncode == 0, done.stderr + (tmp_path / "JOB.log").read_text()[-3000:]
+    # Whoever was not known to have ended would have been taken out of the queue at the end.
+    assert asked(fake, {"pbs": "qdel", "lsf": "bkill"}[scheduler.name]) == 0
+    assert "keepers not cancelled" not in (tmp_path / "JOB.log").read_text()
 
 
 @pytest.mark.faults

@@ -15,7 +15,8 @@ from coordinator.executors.localjobs import LocalJobs
 from coordinator.executors.spool import Over, Spool
 from tests.end_to_end.farm import HANG_S, LOOK_S, Farm, Running
 
-SITE = ("--foreground", "--executor=local", "--host=127.0.0.1")
+# A port of its own: the next free one may be another job's when a killed Coordinator's successor wants it back.
+SITE = ("--foreground", "--executor=local", "--host=127.0.0.1", "--port=0")
 BODY = """
     def client(server, pause=0.0):
         for task_id in server:

@@ -15,6 +15,7 @@ import pytest
 from coordinator.core.needs import Needs
 from coordinator.core.statuses import Intent, State, Status
 from coordinator.errors import CoordinatorError, SchedulerAway, SubmitRefused, SubmitUnclear
+from coordinator.executors import exits
 from coordinator.executors.base import Started
 from coordinator.executors.jobexecutor import Place
 from coordinator.executors.jobscript import Element
@@ -197,6 +198,84 @@ def test_the_end_of_one_that_was_here_is_told_by_its_descriptor(world: Callable[
     w.until(lambda: w.gone())
     assert w.site.ended(w.started[0]) == "TIMEOUT"
     assert not w.failed
+
+
+def leave_exit(world: World, code: int, number: int = 1) -> None:
+    """As the job's script does when its keeper has ended."""
+    (place,) = world.place.glob("JOB.site/*")
+    text = f'{{"code": {code}, "native": "1.{number}", "host": "n1", "began": 5, "ended": 9, "cpu": "0m0.1s 0m0.1s"}}\n'
+    (place / f"{number}.exit.new").write_text(text)
+    (place / f"{number}.exit.new").rename(place / f"{number}.exit")
+
+
+def test_one_that_left_its_exit_file_is_over_though_its_scheduler_still_says_that_it_runs(
+    world: Callable[..., World],
+) -> None:
+    w = world("1")
+    w.start(3)
+    w.until(lambda: w.jobs.submitted)
+    for started in w.started[:2]:
+        started.under_way = False  # it has been heard of
+    leave_exit(w, 0, 1)
+    leave_exit(w, 3, 3)
+    w.until(lambda: w.gone(0) and w.gone(2))
+    assert w.site.ended(w.started[0]) == "exit status 0"
+    assert w.failed == ["exit status 3"]  # it was never heard of
+    assert not w.gone(1)
+
+
+def test_an_exit_file_is_seen_while_the_scheduler_does_not_answer(world: Callable[..., World]) -> None:
+    w = world("1")
+    asked, answer = threading.Event(), threading.Event()
+    told = w.jobs.poll
+
+    def hang(places: Mapping[str, tuple[str, Iterable[int]]]) -> dict[Place, Status]:
+        asked.set()
+        assert answer.wait(HANG_S)
+        return told(places)
+
+    w.jobs.poll = hang  # type: ignore[method-assign]
+    w.start()
+    try:
+        w.until(asked.is_set)
+        w.started[0].under_way = False
+        leave_exit(w, 0)
+        w.until(w.gone)
+        assert not answer.is_set()
+    finally:
+        answer.set()
+
+
+def test_why_a_signal_ended_one_is_asked_of_the_scheduler_before_the_exit_file_counts(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exits, "LOOK_S", 0.02)
+    w = world("1")
+    w.jobs.poll_s = 0.5
+    w.start(2)
+    w.until(lambda: w.jobs.submitted)
+    w.loop.run_until_complete(asyncio.sleep(0.1))  # it was asked, and will be again
+    for started in w.started:
+        started.under_way = False
+    w.jobs.states["1", 1] = Status(State.ENDED, None, 15, words="TIMEOUT")
+    w.jobs.states["1", 2] = Status(State.UNKNOWN, words="no answer")
+    leave_exit(w, 143, 1)
+    leave_exit(w, 137, 2)
+    w.until(lambda: w.gone(0) and w.gone(1))
+    assert [w.site.ended(started) for started in w.started] == ["TIMEOUT", "signal 9"]
+
+
+def test_a_damaged_exit_file_is_no_end(world: Callable[..., World]) -> None:
+    w = world("1")
+    w.start(2)
+    w.until(lambda: w.jobs.submitted)
+    for started in w.started:
+        started.under_way = False
+    (place,) = w.place.glob("JOB.site/*")
+    (place / "1.exit").write_text("{")
+    leave_exit(w, 0, 2)
+    w.until(lambda: w.gone(1))  # both were looked at
+    assert not w.gone(0)
 
 
 def test_one_that_is_put_back_into_the_queue_is_over_and_cancelled_there(world: Callable[..., World]) -> None:
