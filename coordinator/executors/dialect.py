@@ -68,6 +68,9 @@ class Dialect(Protocol):
     def gone(self, text: str) -> bool:
         """Does a command say by this that there is no such job, or that it has ended?"""
 
+    def ending(self, line: str) -> bool:
+        """Does :meth:`cancel`'s command say by this line that a job ends now, or is about to?"""
+
     def details(self, element: str) -> list[str]:
         """The command that tells people all about a job."""
 

@@ -43,6 +43,7 @@ _AWAY = re.compile(
     re.I,
 )
 _GONE = re.compile(r"is not found|has already finished|No matching job found|No (?:unfinished )?job found", re.I)
+_ENDING = re.compile(r"is being terminated")
 _NOTHING = re.compile(r"No (?:\w+ )?job found.*|Job <[^>]*> is not found.*|.*Please wait.*|.*still trying.*", re.I)
 
 _WAITS = {"PEND": "", "PSUSP": "held", "WAIT": "waits for its chunk", "PROV": "waits for its host to wake up"}
@@ -130,6 +131,9 @@ class Lsf:
 
     def gone(self, text: str) -> bool:
         return bool(_GONE.search(text))
+
+    def ending(self, line: str) -> bool:
+        return bool(_ENDING.search(line))
 
     def details(self, element: str) -> list[str]:
         return ["bjobs", "-l", element]

@@ -122,6 +122,9 @@ class _Qsub:
     def gone(self, text: str) -> bool:
         return bool(_GONE.search(text))
 
+    def ending(self, line: str) -> bool:
+        return False  # of them qdel says nothing
+
     def largest_array(self) -> list[str]:
         return ["qstat", "-B", "-f"]
 

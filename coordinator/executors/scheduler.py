@@ -177,15 +177,38 @@ class Scheduler:
         ids = [
             native if index is None else self.dialect.element(native, index, count) for native, index, count in places
         ]
+        refused: list[str] = []
         for at in range(0, len(ids), MANY):
             some = ids[at : at + MANY]
             ran = self._run(self.dialect.cancel(some))
-            if ran.code == 0 or self.dialect.gone(ran.said):
+            left = self._not_ended(some, ran.said)
+            if ran.code == 0 or (ran.said and not left):
                 continue
-            fault = self.dialect.fault(ran.said)
+            fault = self.dialect.fault(left)
             if isinstance(fault, SchedulerAway | SubmitUnclear):
                 raise SchedulerAway(fault.message)
-            raise NotCancelled(fault.message)
+            refused.append(fault.message)  # the others are ended all the same
+        if refused:
+            raise NotCancelled("; ".join(dict.fromkeys(refused)))
+
+    def _not_ended(self, ids: Iterable[str], said: str) -> str:
+        """Of what a cancel said that did not end well, the lines by which some of the ids have not ended.
+
+        One command speaks of many, each in a line. Where one is gone, that alone explains the exit status: then other
+        lines count only if they name one of the ids, or say that the scheduler is away.
+        """
+        lines = [line for line in said.splitlines() if line.strip()]
+        left = [line for line in lines if not self.dialect.gone(line) and not self.dialect.ending(line)]
+        if any(self.dialect.gone(line) for line in lines):
+            numbers = {number[0] for id in ids if (number := re.match(r"\d+", id))}
+            left = [line for line in left if self._tells_of(line, numbers)]
+        return "\n".join(left)
+
+    def _tells_of(self, line: str, numbers: set[str]) -> bool:
+        if isinstance(self.dialect.fault(line), SchedulerAway | SubmitUnclear):
+            return True
+        # An id alone ends a list that began in a line before.
+        return not numbers.isdisjoint(re.findall(r"\d+", line)) and re.search(r"[A-Za-z]{2}", line) is not None
 
     # --- the site ---------------------------------------------------------------------------------------
 

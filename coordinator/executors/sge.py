@@ -48,6 +48,7 @@ _GONE = re.compile(
     r"\bjob (?:id |name )?[^\s:]+ (?:task \S+ )?(?:(?:of|for) user\(s\) \S+ )?(?:does not exist|not found)"
     r"|\bjob-array tasks \S+ not found|following jobs do not exist", re.I,
 )  # fmt: skip
+_ENDING = re.compile(r"has registered the job|has deleted job|is already in deletion")
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TASKS = re.compile(r"\d{1,7}(?:[-:,]\d{1,7})*", re.ASCII)
 _RULE = re.compile(r"={40,}")
@@ -168,6 +169,9 @@ class Sge:
 
     def gone(self, text: str) -> bool:
         return bool(_GONE.search(text))
+
+    def ending(self, line: str) -> bool:
+        return bool(_ENDING.search(line))
 
     def details(self, element: str) -> list[str]:
         return ["qstat", "-j", element.partition(".")[0]]  # it would take a number with a dot for a name

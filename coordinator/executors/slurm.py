@@ -159,6 +159,9 @@ class Slurm:
     def gone(self, text: str) -> bool:
         return bool(_GONE.search(text))
 
+    def ending(self, line: str) -> bool:
+        return False  # of them scancel says nothing
+
     def details(self, element: str) -> list[str]:
         return ["scontrol", "show", "job", element]
 

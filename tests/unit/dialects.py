@@ -37,6 +37,7 @@ def check_garbage(dialect: Dialect, text: str) -> None:
     """It is some fault, of somebody who is gone or not, and some size of an array."""
     assert type(dialect.fault(text)) in (SchedulerAway, SubmitUnclear, SubmitRefused), text
     assert dialect.gone(text) in (True, False)
+    assert dialect.ending(text) in (True, False)
     assert dialect.largest(text) >= 1, text
 
 

@@ -263,6 +263,7 @@ def test_a_fault_is_a_refusal_an_absence_or_unclear(text: str, kind: type[Schedu
 )
 def test_who_is_gone_is_known_by_the_words(text: str, gone: bool) -> None:
     assert LSF.gone(text) is gone
+    assert LSF.ending(text) is ("is being terminated" in text)
 
 
 def test_the_commands_ask_for_the_fields_that_are_read() -> None:

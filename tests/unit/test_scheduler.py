@@ -7,6 +7,7 @@ thread or page that it comes from.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import sys
@@ -25,9 +26,13 @@ from coordinator.errors import (
     SubmitRefused,
     SubmitUnclear,
 )
+from coordinator.executors.dialect import Dialect
 from coordinator.executors.jobscript import Element
+from coordinator.executors.lsf import Lsf
 from coordinator.executors.named import job_executor, names
-from coordinator.executors.scheduler import Ran, Scheduler, run
+from coordinator.executors.pbs import Pbs, Torque
+from coordinator.executors.scheduler import MANY, Ran, Scheduler, run
+from coordinator.executors.sge import Sge
 from coordinator.executors.slurm import Slurm
 
 MARK, OTHER = "k3f2a4b7q2", "zzzzzzzzzz"
@@ -271,6 +276,77 @@ def test_a_cancel_that_did_not_happen_is_said() -> None:
         cluster.cancel([("7", None, 1)])
     cluster, _ = scheduler(("scancel", 1, "", DOWN))
     with pytest.raises(SchedulerAway):
+        cluster.cancel([("7", None, 1)])
+
+
+SLURM_GONE = "scancel: error: Kill job error on job id 7: Invalid job id specified\n"
+SLURM_DENIED = "scancel: error: Kill job error on job id 8: Access/permission denied\n"
+SGE_GONE, SGE_ENDS = 'denied: job "7" does not exist\n', "me has registered the job 8 for deletion\n"
+# recorded in gc3pie's tests of its SGE backend
+SGE_DENIED = 'me - you do not have the necessary privileges to delete the job "8"\n'
+PBS_GONE, PBS_DENIED = "qdel: Unknown Job Id 7.djoko\n", "qdel: Unauthorized Request  8.djoko\n"
+LSF_GONE, LSF_ENDS = "Job <7>: Job has already finished\n", "Job <8> is being terminated\n"
+LSF_DENIED = "Job <8>: User permission denied\n"
+WARNING = "ERROR: ld.so: object '/opt/lib9.so' from LD_PRELOAD cannot be preloaded: ignored.\n"
+#: (dialect, the command, what it says of jobs 7 and 8, what of it is a refusal)
+CANCELS = [
+    (Slurm, "scancel", SLURM_GONE + SLURM_DENIED, "permission denied"),
+    (Slurm, "scancel", SLURM_DENIED + SLURM_GONE, "permission denied"),
+    (Slurm, "scancel", SLURM_GONE + SLURM_GONE.replace("7", "8"), None),
+    (Slurm, "scancel", WARNING + SLURM_GONE, None),
+    (Sge, "qdel", SGE_GONE + SGE_DENIED, "necessary privileges"),
+    (Sge, "qdel", SGE_ENDS + SGE_GONE, None),
+    (Sge, "qdel", SGE_GONE + "job 8 is already in deletion\n", None),
+    (Sge, "qdel", "Following jobs do not exist or permissions are not sufficient: \n7\n8\n", None),
+    (Pbs, "qdel", PBS_GONE + PBS_DENIED, "Unauthorized Request"),
+    (Pbs, "qdel", PBS_GONE + "qdel: Job has finished 8.djoko\n", None),
+    (Torque, "qdel", PBS_DENIED + PBS_GONE, "Unauthorized Request"),
+    (Lsf, "bkill", LSF_GONE + LSF_DENIED, "User permission denied"),
+    (Lsf, "bkill", LSF_ENDS + LSF_GONE, None),
+]
+
+
+@pytest.mark.parametrize(("dialect", "command", "said", "refusal"), CANCELS)
+def test_a_refusal_is_not_lost_among_those_who_have_ended_already(
+    dialect: type[Dialect], command: str, said: str, refusal: str | None
+) -> None:
+    cluster = Scheduler(dialect(), "ada", Commands((command, 1, "", said)))
+    places = [(native, None, 1) for native in (("7.djoko", "8.djoko") if ".djoko" in said else ("7", "8"))]
+    if refusal is None:
+        cluster.cancel(places)
+        return
+    with pytest.raises(NotCancelled, match=refusal) as caught:
+        cluster.cancel(places)
+    # Only what was refused is told.
+    assert not re.search(r"Invalid job id|not exist|Unknown Job|already finished", caught.value.message)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "command", "said"),
+    [
+        (Slurm, "scancel", SLURM_GONE + "scancel: error: Kill job error on job id 8: " + DOWN[23:] + "\n"),
+        (Pbs, "qdel", PBS_GONE + "Connection refused\nqdel: cannot connect to server djoko (errno=111)\n"),
+        (Lsf, "bkill", LSF_GONE + "Job <8>: Failed in an LSF library call: Slave LIM configuration is not ready yet\n"),
+    ],
+)
+def test_a_scheduler_that_goes_away_in_the_middle_of_a_cancel_is_away(
+    dialect: type[Dialect], command: str, said: str
+) -> None:
+    cluster = Scheduler(dialect(), "ada", Commands((command, 1, "", said)))
+    with pytest.raises(SchedulerAway):
+        cluster.cancel([("7", None, 1), ("8", None, 1)])
+
+
+def test_a_refusal_of_some_does_not_keep_the_others_from_being_cancelled() -> None:
+    cluster, commands = scheduler(("scancel", 1, "", SLURM_DENIED), ("scancel", 0, "", ""))
+    with pytest.raises(NotCancelled, match="permission denied"):
+        cluster.cancel([(str(native), None, 1) for native in range(1, MANY + 2)])
+    assert commands.asked[1] == ["scancel", str(MANY + 1)]
+
+
+def test_a_cancel_that_fails_without_a_word_has_not_happened() -> None:
+    cluster, _ = scheduler(("scancel", 1, "", ""))
+    with pytest.raises(NotCancelled):
         cluster.cancel([("7", None, 1)])
 
 

@@ -303,6 +303,7 @@ def test_a_job_that_is_not_there_is_gone(text: str) -> None:
 )
 def test_a_job_that_is_about_to_end_is_not_gone_yet(text: str) -> None:
     assert not SGE.gone(text)
+    assert SGE.ending(text)
 
 
 def test_ids_and_commands_are_those_of_grid_engine() -> None:
