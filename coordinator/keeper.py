@@ -87,6 +87,11 @@ def main() -> int:
             return 0
         if "logs" in orders:
             return logfiles.serve(orders["logs"])
+        if "local_jobs" in orders:
+            from coordinator.executors import farjobs
+
+            arrival.say({"ready": os.getpid(), "jobs": farjobs.answer(orders["local_jobs"])})
+            return 0
         if orders.get("stays"):
             _count_time(orders)
         log = arrival.arrive(orders)

@@ -135,7 +135,7 @@ OURS: tuple[Option, ...] = (
 
 #: Options that are ours only beside --executor, since functions of users have parameters of such names.
 SITE: tuple[Option, ...] = (
-    Option("executor", str, None, "run the processors as jobs of this scheduler: slurm, sge, pbs, torque, lsf, local"),
+    Option("executor", str, None, "run the processors as jobs of slurm, sge, pbs, torque, lsf, local or ssh:HOST"),
     Option("ntasks", at_least_one, 1, "with --executor: so many processors at most", metavar="N"),
     Option("cores", str, None, "with --executor: cores of each processor", metavar="N"),
     Option("memory", str, None, "with --executor: memory of each processor, as 4gb", metavar="SIZE"),

@@ -23,6 +23,7 @@ from coordinator.batch.executors import (
     PBSJobExecutor,
     SGEJobExecutor,
     SlurmJobExecutor,
+    SSHJobExecutor,
     TorqueJobExecutor,
 )
 from coordinator.batch.joblogs import get_log_paths, print_log
@@ -54,6 +55,7 @@ __all__ = [
     "LocalJobExecutor",
     "PBSJobExecutor",
     "SGEJobExecutor",
+    "SSHJobExecutor",
     "SlurmJobExecutor",
     "TorqueJobExecutor",
     "add_batch_to_queue",

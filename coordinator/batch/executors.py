@@ -148,6 +148,14 @@ class FileJobExecutor(_Ours):
         self._jobs: jobexecutor.JobExecutor = FileJobs(path)
 
 
+class SSHJobExecutor(_Ours):
+    """A host without a scheduler, logged in to over SSH; one for each host."""
+
+    def __init__(self, host: str) -> None:
+        self.name = f"{named.SSH}{host}"
+        super().__init__()
+
+
 CLASSES: Mapping[str, type[JobExecutor]] = {
     kind.name: kind
     for kind in (LocalJobExecutor, SlurmJobExecutor, SGEJobExecutor, PBSJobExecutor, TorqueJobExecutor, LSFJobExecutor)
@@ -170,7 +178,7 @@ def executor(given: JobExecutor | str | None = None) -> JobExecutor:
         raise BadOption(f"Executor is a JobExecutor or its name, not {name!r:.100}")
     found = named_executor(name)
     if found is None:
-        raise BadOption(f"there is no executor {name!r}; there are {', '.join(named.names())}")
+        raise BadOption(f"there is no executor {name!r}; there are {', '.join(named.names())}, {named.SSH}HOST")
     return found
 
 
@@ -187,6 +195,8 @@ def named_executor(name: str) -> JobExecutor | None:
         return CLASSES[name]()
     if name == "file" or name.startswith("file:"):
         return FileJobExecutor(name.partition(":")[2] or "jobs.sh")
+    if name.startswith(named.SSH):
+        return SSHJobExecutor(name.removeprefix(named.SSH))
     if name in named.names():
         kind = type(f"{name.title()}JobExecutor", (_Ours,), {"name": name})
         found: JobExecutor = kind()

@@ -7,13 +7,14 @@ stdout, in any order::
     {"id": 2, "do": "look",  "host": "node1", "options": {...}, "paths": [...]}     as for a start, but only looks
     {"id": 3, "do": "key",   "host": "node1", "options": {...}}                     which host key it shows
     {"id": 4, "do": "logs",  "host": "node1", "options": {...}, "wanted": {...}}    what logfiles.serve() says there
+    {"id": 5, "do": "jobs",  "host": "node1", "options": {...}, "wanted": {...}}    what farjobs.answer() says there
     {"id": 4, "do": "finish"}                                                       it need not be followed any more
     {"id": 1, "do": "cancel"}                                                       unless its orders have left
-    {"id": 1, "ready": {...}}   or   {"id": 1, "failed": "a sentence", "step": "login"}
+    {"id": 1, "ready": {...}}   or   {"id": 1, "failed": "a sentence", "step": "login", "committed": false}
 
-Every request is answered within half a minute of its turn, whatever hangs; followed logs may take longer, and what a
-host says of them comes before, as ``{"id": 4, "said": {...}}``. It ends when stdin does; what it started on hosts goes
-on. It knows no job and decides nothing.
+``committed``: its orders may have left. Every request is answered within half a minute of its turn, whatever hangs;
+followed logs may take longer, and what a host says of them comes before, as ``{"id": 4, "said": {...}}``. It ends when
+stdin does; what it started on hosts goes on. It knows no job and decides nothing.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Launcher:
         for number, attempt in late:
             attempt.cut()
             if now > attempt.deadline + CUT_S:
-                self._end(number, _failure(attempt.too_slow()))
+                self._end(number, _failure(attempt, attempt.too_slow()))
 
     def _next(self) -> None:
         with self._lock:
@@ -99,10 +100,10 @@ class Launcher:
         try:
             said = {"ready": self._do(attempt, {**request, "tell": self._tell(request["id"])})}
         except CoordinatorError as error:
-            said = _failure(error)
+            said = _failure(attempt, error)
         except Exception as error:  # noqa: BLE001 - the boundary to a library's threads: a request must be answered
             words = f"{request['host']}: {type(error).__name__} while {attempt.step}: {error}"
-            said = _failure(attempt.too_slow() if attempt.over else failed("internal", words))
+            said = _failure(attempt, attempt.too_slow() if attempt.over else failed("internal", words))
         attempt.cut()
         self._end(request["id"], said)
 
@@ -117,8 +118,8 @@ class Launcher:
         self._next()
 
 
-def _failure(error: CoordinatorError) -> dict[str, Any]:
-    return {"failed": error.message, "step": getattr(error, "step", "")}
+def _failure(attempt: Attempt, error: CoordinatorError) -> dict[str, Any]:
+    return {"failed": error.message, "step": getattr(error, "step", ""), "committed": attempt.committed}
 
 
 def perform(attempt: Attempt, request: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +137,8 @@ def perform(attempt: Attempt, request: dict[str, Any]) -> dict[str, Any]:
         return ssh.host_key(attempt, name, options)
     if do == "logs":
         return ssh.launch(attempt, name, options, {"logs": request["wanted"]}, here, request["tell"])
+    if do == "jobs":
+        orders = {"local_jobs": request["wanted"]}
     return ssh.launch(attempt, name, options, orders, here)
 
 

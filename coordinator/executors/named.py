@@ -1,5 +1,5 @@
 """Executors of jobs by the names that people say: ``local``, ``file``, ``slurm``, ``sge``, ``pbs``, ``torque``,
-``lsf``.
+``lsf``, and ``ssh:HOST`` for a host without a scheduler.
 
 Whoever starts jobs asks here. A dialect that another package brings is found by its entry point
 ``coordinator.schedulers``, whose name is the executor's and whose object is a class without arguments.
@@ -17,6 +17,8 @@ from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.scheduler import Scheduler
 
 LOCAL, FILE = "local", "file"
+#: in front of a host's name
+SSH = "ssh:"
 #: {name: (module, class)} of the dialects that come with this package
 DIALECTS = {
     "slurm": ("coordinator.executors.slurm", "Slurm"),
@@ -29,7 +31,7 @@ GROUP = "coordinator.schedulers"
 
 
 def names() -> list[str]:
-    """All that can be named here."""
+    """All that can be named here, beside the hosts."""
     return [LOCAL, FILE, *DIALECTS, *sorted(point.name for point in metadata.entry_points(group=GROUP))]
 
 
@@ -42,7 +44,7 @@ def dialect_of(name: str) -> Dialect:
     for point in metadata.entry_points(group=GROUP, name=name):
         found: Callable[[], Dialect] = point.load()
         return found()
-    raise BadOption(f"there is no executor {name!r}; there are {', '.join(names())}")
+    raise BadOption(f"there is no executor {name!r}; there are {', '.join(names())}, {SSH}HOST")
 
 
 def job_executor(name: str) -> JobExecutor:
@@ -55,6 +57,10 @@ def job_executor(name: str) -> JobExecutor:
         from coordinator.executors.filejobs import FileJobs
 
         return FileJobs()
+    if name.startswith(SSH):
+        from coordinator.executors.sshjobs import SshJobs
+
+        return SshJobs(name.removeprefix(SSH))
     return Scheduler(dialect_of(name), getpass.getuser())
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from coordinator.core.needs import Needs
 from coordinator.core.statuses import Intent, State, Status, mark_of
+from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.jobscript import Element, Exit, exit_of
-from coordinator.executors.scheduler import Scheduler
 
 #: a bound on what hangs: schedulers look at their queue every second or two
 HANG_S, LOOK_S = 50.0, 0.2
@@ -47,7 +47,7 @@ if __name__ == "__main__":
 class Submission:
     """Jobs of ``argvs`` in ``place``, submitted together."""
 
-    def __init__(self, scheduler: Scheduler, place: Path, *argvs: Sequence[str], **needs: Any) -> None:
+    def __init__(self, scheduler: JobExecutor, place: Path, *argvs: Sequence[str], **needs: Any) -> None:
         self.scheduler, self.count = scheduler, len(argvs)
         mark = mark_of(random.getrandbits(50))
         self.here = place / mark
