@@ -7,6 +7,7 @@ jobs of the user on this machine. Nothing here starts a job itself.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import time
@@ -17,12 +18,14 @@ from coordinator.core import slots
 from coordinator.core.needs import GIB
 from coordinator.core.slots import Room
 from coordinator.core.statuses import Intent, State, Status, name_of
-from coordinator.errors import SchedulerAway, SubmitRefused
+from coordinator.errors import LaunchFailed, SchedulerAway, SubmitRefused, SubmitUnclear
 from coordinator.executors.jobexecutor import Place, output_of, script_of, write_submission
 from coordinator.executors.jobscript import Element
 from coordinator.executors.local import package_path
 from coordinator.executors.spool import Spool
 from coordinator.executors.supervisor import ID_VARIABLE, IDLE_S, INDEX_VARIABLE
+
+log = logging.getLogger(__name__)
 
 #: most elements of one submission; each waits as a number
 LARGEST = 100_000
@@ -65,7 +68,10 @@ class LocalJobs:
             number = self._spool.ask(told)
         except OSError as error:
             raise SchedulerAway(f"the job cannot be written down in {self._spool.place}: {error.strerror}") from error
-        self._call()
+        try:
+            self._call()
+        except SchedulerAway as error:
+            raise SubmitUnclear(error.message) from error  # it is written down, and may be begun by the next one
         return str(number)
 
     def find(self, intent: Intent) -> str | None:
@@ -98,7 +104,10 @@ class LocalJobs:
                 waits = waits or status.state in (State.RUNS, State.WAITS)
                 found[native, index] = status
         if waits and not alive:
-            self._call()  # it was killed, and somebody has to go on
+            try:
+                self._call()  # it was killed, and somebody has to go on
+            except SchedulerAway as error:
+                log.warning("%s", error.message)
         return found
 
     def cancel(self, places: Iterable[tuple[str, int | None, int]]) -> None:
@@ -151,7 +160,7 @@ class LocalJobs:
         return True
 
     def _call(self) -> None:
-        """Wake the supervisor, or start it. Raises LaunchFailed."""
+        """Wake the supervisor, or start it. Raises SchedulerAway."""
         if self._wake():
             return
         with paths.locked(self._spool.place / "starting"):
@@ -163,4 +172,7 @@ class LocalJobs:
             # A job may submit jobs, which do not end with it.
             env = {name: value for name, value in os.environ.items() if name != procs.TAG}
             env["PYTHONPATH"] = os.pathsep.join(package_path())
-            daemons.start_daemon(argv, env, self._spool.place / "supervisor.log")
+            try:
+                daemons.start_daemon(argv, env, self._spool.place / "supervisor.log")
+            except LaunchFailed as error:
+                raise SchedulerAway(f"the supervisor of local jobs cannot be started: {error.message}") from error

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import procs
+from coordinator import daemons, procs
 from coordinator.core.needs import GIB, Needs
 from coordinator.core.slots import Room
-from coordinator.core.statuses import State, mark_of
+from coordinator.core.statuses import Intent, State, mark_of
+from coordinator.errors import LaunchFailed, SchedulerAway, SubmitUnclear
+from coordinator.executors.jobscript import Element
 from coordinator.executors.localjobs import LocalJobs
 from coordinator.executors.spool import Over, Spool
 
@@ -79,3 +81,20 @@ def test_the_ends_of_a_submission_are_read_once_however_many_wait(spool: Watched
     spool.begin(1)
     assert states(spool, 1000).count(State.WAITS.value) == 999
     assert spool.looks == 1
+
+
+def test_a_job_whose_supervisor_cannot_be_started_is_written_down_and_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(*_: object) -> None:
+        raise LaunchFailed("no more processes")
+
+    monkeypatch.setattr(daemons, "start_daemon", failed)
+    jobs = LocalJobs(Room(1, GIB), Spool(tmp_path / "spool"))
+    intent = Intent(MARK, "test", str(tmp_path))
+    jobs.prepare(intent, [Element(["true"], str(tmp_path), f"{tmp_path}/1", "/dev/null", "/dev/null")])
+    with pytest.raises(SubmitUnclear, match="no more processes"):
+        jobs.submit(intent)
+    assert jobs.find(intent) == "1"
+    with pytest.raises(SchedulerAway, match="the supervisor of local jobs cannot be started"):
+        jobs.cancel([("1", None, 1)])
