@@ -21,7 +21,7 @@ GLOBAL = 100
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A job, as far as it matters here. ``ending``: an earlier attempt at it was cancelled and still runs; ``idle``:
-    its state says that somebody is at it, and nobody is."""
+    nobody is at it, whatever its state says (of one in init that says nothing)."""
 
     batch: int
     index: int
@@ -53,10 +53,16 @@ class Plan:
     stuck: dict[int, str] = field(default_factory=dict)
     moving: set[JobId] = field(default_factory=set)
     at: float | None = None
+    _reasons: dict[JobId, str] = field(default_factory=dict, repr=False)
+
+    def wait(self, ids: Sequence[JobId], reason: str) -> None:
+        """These wait for that."""
+        self.waits.append((list(ids), reason))
+        self._reasons.update(dict.fromkeys(ids, reason))
 
     def why(self, id: JobId) -> str:
         """What a job waits for; "" if nothing is known."""
-        return next((reason for ids, reason in self.waits if id in ids), "")
+        return self._reasons.get(id, "")
 
 
 def plan(jobs: Iterable[Seen], goes_on: Mapping[int, bool], now: float, others: Iterable[Seen] = ()) -> Plan:
@@ -67,40 +73,61 @@ def plan(jobs: Iterable[Seen], goes_on: Mapping[int, bool], now: float, others: 
     for job in jobs:
         batches[job.batch].append(job)
         known[job.id] = job
-    found = Plan()
-    heads: dict[int, tuple[float, list[Seen]]] = {}
-    for batch in sorted(batches):
-        head = _head(batches[batch], goes_on.get(batch, False))
-        if head is not None:
-            heads[batch] = head
-            _lower(found, batches[batch], head[0], _stuck(*head))
-    first = max((priority for priority, group in heads.values() if priority >= GLOBAL and _moves(group)), default=None)
-    order = sorted(heads, key=lambda batch: (-heads[batch][0] if heads[batch][0] >= GLOBAL else 0, batch))
-    behind = []
-    for batch in order:
-        priority, group = heads[batch]
-        waiting = [job for job in group if job.state == INIT]
-        if not waiting:
-            continue
-        if first is not None and priority != first:
-            before = next(other for other, (p, g) in heads.items() if p == first and _moves(g))
-            reason = f"priority {plain(first)} of batch {before} is before all other batches"
-            found.waits.append(([job.id for job in waiting], reason))
-            behind.append(batch)
-            continue
-        for job in waiting:
-            held = _held(job, known, now)
-            if held:
-                found.waits.append(([job.id], held))
-                if job.not_before > now:
-                    found.at = min(found.at or job.not_before, job.not_before)
-            else:
-                found.ready.append(job.id)
-    _move(found, batches, heads, first, set(behind), known, now)
+    heads = {
+        batch: head for batch in sorted(batches)
+        if (head := _head(batches[batch], goes_on.get(batch, False))) is not None
+    }  # fmt: skip
+    tops = {priority for priority, group in heads.values() if priority >= GLOBAL and _moves(group)}
+    for first in sorted(tops, reverse=True):
+        found = _planned(batches, heads, first, known, now)
+        if found is not None:
+            break
+    else:
+        found = _planned(batches, heads, None, known, now) or Plan()
     for batch, (priority, group) in heads.items():
         waiting = [job for job in batches[batch] if job.state == INIT]
         if waiting and not any(job.id in found.moving for job in batches[batch]):
             found.stuck[batch] = _stuck(priority, group) or f"job {waiting[0].index}: {found.why(waiting[0].id)}"
+    return found
+
+
+def _planned(
+    batches: Mapping[int, Sequence[Seen]],
+    heads: Mapping[int, tuple[float, Sequence[Seen]]],
+    first: float | None,
+    known: Mapping[JobId, Seen],
+    now: float,
+) -> Plan | None:
+    """As it is where the groups of priority ``first`` hold all others; None if they do not, since none of their jobs
+    goes on while the others are held: one that waits for what failed, or for a job that it would hold, stops nobody."""
+    found = Plan()
+    for batch, (priority, group) in heads.items():
+        _lower(found, batches[batch], priority, _stuck(priority, group))
+    behind = set() if first is None else {batch for batch, (priority, _) in heads.items() if priority < first}
+    for batch in sorted(heads, key=lambda batch: (-heads[batch][0] if heads[batch][0] >= GLOBAL else 0, batch)):
+        if batch in behind:
+            continue
+        for job in heads[batch][1]:
+            if job.state != INIT:
+                continue
+            held = _held(job, known, now)
+            if held:
+                found.wait([job.id], held)
+                if job.not_before > now:
+                    found.at = min(found.at or job.not_before, job.not_before)
+            else:
+                found.ready.append(job.id)
+    _move(found, batches, heads, first, behind, known, now)
+    if first is None:
+        return found
+    before = (batch for batch, (p, group) in heads.items() if p == first and any(j.id in found.moving for j in group))
+    holder = next(before, None)
+    if holder is None:
+        return None
+    for batch in sorted(behind):
+        waiting = [job.id for job in heads[batch][1] if job.state == INIT]
+        if waiting:
+            found.wait(waiting, f"priority {plain(first)} of batch {holder} is before all other batches")
     return found
 
 
@@ -177,7 +204,7 @@ def _stuck(priority: float, group: Sequence[Seen]) -> str:
 def _lower(found: Plan, jobs: Sequence[Seen], top: float, stuck: str) -> None:
     lower = [job.id for job in jobs if job.state == INIT and job.priority < top]
     if lower:
-        found.waits.append((lower, stuck or f"jobs of priority {plain(top)} of its batch are not complete"))
+        found.wait(lower, stuck or f"jobs of priority {plain(top)} of its batch are not complete")
 
 
 def _held(job: Seen, known: Mapping[JobId, Seen], now: float) -> str:
@@ -204,7 +231,7 @@ def _unmet(when: str, on: JobId, job: Seen, known: Mapping[JobId, Seen]) -> str:
         return f"it depends on {name}, which is {other.state}: reset that one" if when == "ok" else ""
     if other.batch == job.batch and other.priority < job.priority and other.state == INIT:
         return f"it waits for {name}, whose priority is lower, so that each waits for the other: raise that one's"
-    if other.idle:
+    if other.idle and other.state != INIT:
         return f"it waits for {name}, which is in state {other.state} and has ended: set that one's state"
     return f"it waits for {name}, which is in state {other.state}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,6 +62,43 @@ def test_a_group_from_100_on_is_before_all_batches_until_it_has_ended() -> None:
     assert found.why((1, 0)) == "priority 100 of batch 2 is before all other batches"
     assert found.moving == {(1, 0), (2, 0)}
     assert planned(Seen(1, 0, INIT, 1), Seen(2, 0, "failed", 100)).ready == [(1, 0)]
+
+
+@pytest.mark.parametrize("on", [(2, 1), (9, 9), (1, 0)])
+def test_a_group_from_100_on_of_which_no_job_can_go_holds_no_batch(on: JobId) -> None:
+    """It depends on one that failed, on one that was removed, on one that it would hold."""
+    first = Seen(2, 0, INIT, 150, after=ok(on)), Seen(2, 1, "failed", 150)
+    found = planned(Seen(1, 0, INIT, 1), *first)
+    assert found.ready == [(1, 0)]
+    assert f"job {on[1]} of batch {on[0]}" in found.why((2, 0))
+    assert (2 in found.stuck) == (on != (1, 0))
+
+
+def test_a_group_that_cannot_go_leaves_the_first_place_to_the_next_one_that_can() -> None:
+    stuck = Seen(3, 0, INIT, 150, after=ok((9, 9)))
+    found = planned(Seen(1, 0, INIT, 1), Seen(2, 0, INIT, 120), stuck)
+    assert found.ready == [(2, 0)]
+    assert found.why((1, 0)) == "priority 120 of batch 2 is before all other batches"
+    assert found.stuck.keys() == {3}
+
+
+@pytest.mark.parametrize("waits", [{"not_before": NOW + 5}, {"ending": True}, {"after": ok((1, 1))}])
+def test_a_group_from_100_on_that_will_go_by_itself_holds_all_batches(waits: dict[str, Any]) -> None:
+    found = planned(Seen(1, 0, INIT, 1), Seen(1, 1, "run", 1), Seen(2, 0, INIT, 150, **waits))
+    assert found.ready == []
+    assert found.why((1, 0)) == "priority 150 of batch 2 is before all other batches"
+
+
+def test_a_job_of_a_chain_that_nobody_has_tried_yet_is_not_said_to_have_ended() -> None:
+    chain = Seen(1, 0, INIT, 1, idle=True), *(Seen(1, n, INIT, 1, after=ok((1, n - 1)), idle=True) for n in (1, 2))
+    found = planned(*chain)
+    assert found.why((1, 1)) == "it waits for job 0 of batch 1, which is in state init"
+    assert found.why((1, 2)) == "it waits for job 1 of batch 1, which is in state init"
+
+
+def test_a_job_in_a_state_of_its_own_at_which_nobody_is_is_said_to_have_ended() -> None:
+    found = planned(Seen(1, 0, "half-way", 1, idle=True), Seen(1, 1, INIT, 1, after=ok((1, 0))))
+    assert "which is in state half-way and has ended: set that one's state" in found.stuck[1]
 
 
 def test_a_retry_waits_for_its_time_and_says_when() -> None:
