@@ -21,7 +21,7 @@ from coordinator.batch.selection import of_filter
 from coordinator.batch.submission import waiting
 from coordinator.jobs import schema
 from coordinator.jobs.reconcile import reconcile
-from coordinator.jobs.states import ACTIVE, BAD, COLLECTED, COMPLETE, FAILED, INIT, LOST, SPAWN, Stage
+from coordinator.jobs.states import ACTIVE, COLLECTED, COMPLETE, FAILED, GOOD, INIT, LOST, SPAWN, Stage
 
 #: {BatchID: {state: JobIndices}}
 Queue = dict[int, dict[str, list[int]]]
@@ -49,6 +49,8 @@ class Overview:
             batch: kept for batch, kinds in self.queue.items()
             if (kept := {state: jobs for state, jobs in kinds.items() if state in states})
         }  # fmt: skip
+        shown = {(batch, index) for batch, kinds in self.queue.items() for jobs in kinds.values() for index in jobs}
+        self.stars = {job: count for job, count in self.stars.items() if job in shown}
 
 
 def get_queue(
@@ -104,16 +106,15 @@ def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
     with at.store.reading() as connection:
         table: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         order = (jobs.c.batch_id, jobs.c.job_index)
-        waits = False
         for batch, index, state in connection.execute(select(*order, jobs.c.state).where(chosen).order_by(*order)):
             table[batch][state].append(index)
-            waits = waits or state == INIT
         # Names are data: nothing of them acts on a terminal.
         found.queue = {batch: {plain(state): some for state, some in states.items()} for batch, states in table.items()}
         titles = select(schema.batch.c.batch_id, schema.batch.c.name)
         found.titles = {batch: plain(name) for batch, name in connection.execute(titles) if batch in table}
-        runs = attempts.c.stage == Stage.BEGUN.value
-        counted = select(attempts.c.batch_id, attempts.c.job_index, func.count()).where(runs)
+        own = and_(attempts.c.batch_id == jobs.c.batch_id, attempts.c.job_index == jobs.c.job_index)
+        counted = select(attempts.c.batch_id, attempts.c.job_index, func.count()).join(jobs, own)
+        counted = counted.where(attempts.c.stage == Stage.BEGUN.value, chosen)
         for batch, index, count in connection.execute(counted.group_by(attempts.c.batch_id, attempts.c.job_index)):
             found.stars[batch, index] = count
         for batch, index in missing(connection, chosen):
@@ -123,9 +124,7 @@ def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
         mine = and_(schema.submission.c.executor == found.executor, attempts.c.mark == schema.submission.c.mark)
         under_way = select(func.count()).select_from(attempts).join(schema.submission, mine)
         found.busy = connection.scalar(under_way.where(attempts.c.stage != Stage.OVER.value)) or 0
-        if waits and (
-            any(states.keys() & BAD for states in found.queue.values()) or found.missing or _depend(connection)
-        ):
+        if _may_stand_still(connection, table):
             found.stuck = {batch: why for batch, why in waiting(connection).stuck.items() if batch in found.queue}
     return found
 
@@ -150,10 +149,23 @@ def missing(connection: Connection, chosen: ColumnElement[bool]) -> Iterable[tup
     return sorted(failed | {tuple(row) for row in connection.execute(query)})
 
 
-def _depend(connection: Connection) -> bool:
-    """Does a job that waits depend on another?"""
-    waits = and_(schema.job.c.state == INIT, schema.job.c.after.is_not(None))
-    return connection.execute(select(schema.job.c.batch_id).where(waits).limit(1)).first() is not None
+def _may_stand_still(connection: Connection, batches: Iterable[int]) -> bool:
+    """Can a job of these batches be held until somebody does something? No plan of 100,000 jobs is made where none can:
+    one is held by another that it depends on, or by a group with a job that is not done and at which nobody is."""
+    jobs, attempts = schema.job, schema.attempt
+
+    def some(*conditions: ColumnElement[bool]) -> bool:
+        theirs = select(jobs.c.batch_id).where(schema.among(jobs.c.batch_id, batches), *conditions)
+        return connection.execute(theirs.limit(1)).first() is not None
+
+    if not some(jobs.c.state == INIT):
+        return False
+    under_way = select(attempts.c.batch_id, attempts.c.job_index).where(attempts.c.stage != Stage.OVER.value)
+    return (
+        some(jobs.c.state == INIT, jobs.c.after.is_not(None))
+        or some(jobs.c.state.not_in({INIT} | GOOD | ACTIVE))
+        or some(jobs.c.state.in_(ACTIVE), schema.pair(jobs).not_in(under_way))
+    )
 
 
 def _reasons(connection: Connection, batch: int, indices: Iterable[int]) -> list[tuple[str, list[int]]]:

@@ -1,0 +1,118 @@
+"""What get_queue and submit_jobs say of jobs that wait: why a batch stands still, what runs, how many may be under way.
+
+No job is started: attempts are written into the store as a submission leaves them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from coordinator import batch as psu
+from coordinator.batch import dashboard, monitoring
+from coordinator.batch.executors import executor
+from coordinator.batch.home import home
+from coordinator.batch.selection import of_filter
+from coordinator.jobs import schema
+from coordinator.jobs.states import Stage
+
+
+class Quiet(psu.JobExecutor):
+    """Takes all jobs, and runs none of them."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    def submit(self, JobInfo: dict[str, Any], Spawn: bool = False) -> str:
+        self.taken.append(JobInfo["script"])
+        return f"q{len(self.taken)}"
+
+    def delete(self, JobInfo: dict[str, Any]) -> None:
+        self.taken.remove(JobInfo["ClusterID"])
+
+    def qstat(self) -> dict[str, list[str]]:
+        return {f"q{number}": ["job", "R"] for number in range(1, len(self.taken) + 1)}
+
+
+@pytest.fixture
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quiet:
+    monkeypatch.chdir(tmp_path)
+    return Quiet()
+
+
+def add(*jobs: dict[str, Any]) -> int:
+    batch = psu.get_id()
+    psu.add_batch_to_queue(
+        batch, [{**psu.get_job_template(), "script": "true", **fields} for fields in jobs], set_index=True
+    )
+    return batch
+
+
+def seen(text: str = "") -> monitoring.Overview:
+    return monitoring.overview(of_filter(text), executor())
+
+
+def running(batch: int, index: int, **told: Any) -> None:
+    """An attempt that has begun."""
+    row = {"batch_id": batch, "job_index": index, "number": 1, "spawn": 0, "mark": "", "element": 0,
+           "stage": Stage.BEGUN.value, "at": 0.0, **told}  # fmt: skip
+    with home().store.writing() as connection:
+        connection.execute(insert(schema.attempt), row)
+
+
+# --- a batch that stands still ---------------------------------------------------------------------------
+
+
+def test_a_job_that_ended_in_a_state_of_its_own_holds_the_next_group_and_the_queue_says_so(
+    quiet: Quiet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = add({"priority": 2}, {"priority": 1})
+    psu.set_job_field(batch, 0, {"state": "half-way"})
+    psu.get_queue()
+    assert "does not go on: priority 2 did not succeed (job 0)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", 'state == "init"', "JobIndex == 1"])
+def test_why_a_batch_stands_still_does_not_depend_on_which_of_its_jobs_are_shown(quiet: Quiet, text: str) -> None:
+    batch, other = add({"priority": 2}, {"priority": 1}), add({})
+    psu.set_job_field(batch, 0, {"state": "failed"})
+    found = seen(text)
+    assert found.stuck.keys() == {batch}
+    assert "priority 2 did not succeed" in found.stuck[batch]
+    assert other not in found.stuck
+
+
+def test_a_batch_of_which_nothing_holds_a_job_is_not_planned_to_be_shown(
+    quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan of 100,000 jobs takes most of a second."""
+
+    def planned(connection: object) -> None:
+        raise AssertionError("nothing of these can stand still")
+
+    monkeypatch.setattr(monitoring, "waiting", planned)
+    batch = add({"priority": 2}, {"priority": 2}, {"priority": 1})
+    psu.set_job_field(batch, 1, {"state": "run"})
+    running(batch, 1)
+    assert seen().stuck == {}
+    psu.set_job_field(batch, 0, {"state": "half-way"})
+    with pytest.raises(AssertionError, match="stand still"):
+        seen()
+
+
+# --- totals ----------------------------------------------------------------------------------------------
+
+
+def test_totals_count_what_is_shown_and_nothing_else(quiet: Quiet) -> None:
+    batch = add({}, {}, {})
+    for index in (0, 1):
+        psu.set_job_field(batch, index, {"state": "run"})
+        running(batch, index)
+    assert list(dashboard.totals(seen()))[-1] == "running/complete/total: 2/0/3"
+    assert list(dashboard.totals(seen("JobIndex == 2")))[-1] == "running/complete/total: 0/0/1"
+    shown = seen()
+    shown.only(("init",))
+    assert list(dashboard.totals(shown))[-1] == "running/complete/total: 0/0/1"
