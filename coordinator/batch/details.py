@@ -103,7 +103,7 @@ def job_whole(batch: int, index: int) -> Whole:
     with at.store.reading() as connection:
         job = job_of(connection, batch, index)
         tries = _tries(connection, attempts_of(connection, batch, index))
-        held = waiting(connection).why(job.id) if job.state == INIT else ""
+        held = waiting(connection, limited=True).why(job.id) if job.state == INIT else ""
     return Whole(job, tries, held)
 
 
@@ -122,7 +122,7 @@ def why_batch(batch: int, command: Command) -> tuple[dict[str, int], str, list[t
     """({state: how many}, why it does not go on, the most frequent reasons with their jobs). Raises NoSuchJob."""
     with home().store.reading() as connection:
         _there(connection, batch)
-        plan = waiting(connection)
+        plan = waiting(connection, limited=True)
         jobs = [(job, None if one is None else one.attempt) for job, one in _newest(connection, batch)]
     held = {id: words for ids, words in plan.waits for id in ids if id[0] == batch}
     open_ = [(job, attempt) for job, attempt in jobs if job.state not in GOOD]

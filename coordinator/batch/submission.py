@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, func, select, true
 
 from coordinator.batch.elements import Elements
 from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
@@ -24,7 +24,7 @@ from coordinator.jobs import schema
 from coordinator.jobs.due import Plan, Seen, plan
 from coordinator.jobs.reconcile import Look, reconcile
 from coordinator.jobs.records import Job, JobId, after_of, attempts_where, job_of, jobs_where
-from coordinator.jobs.states import ACTIVE, BAD, GOOD, INIT, SPAWN, Stage
+from coordinator.jobs.states import BAD, GOOD, INIT, SPAWN, Stage
 from coordinator.jobs.submitting import Pass, Submitter, Trial, one_at_a_time
 
 #: seconds between two passes of :func:`periodic_submitter`
@@ -128,14 +128,17 @@ def submit_where(
     at = home()
     limit = _most(at) if most is None else most
     stuck: dict[int, str] = {}
+    full: list[str] = []
 
     def trials() -> list[Trial]:
         with at.store.reading() as connection:
             found = _copies(connection, chosen)
-            jobs = _ready(connection, chosen, wanted, limit, batches, stuck)
+            jobs = _ready(connection, chosen, wanted, limit, batches, stuck, full)
         return [*found, *map(_trial, jobs)]
 
-    return _pass(at, by, trials), stuck
+    result = _pass(at, by, trials)
+    result.words += full
+    return result, stuck
 
 
 def left(chosen: ColumnElement[bool]) -> bool:
@@ -166,9 +169,14 @@ def reconciled(at: Home) -> Look:
     return reconcile(at.store, at.inbox, jobs_named)
 
 
-def waiting(connection: Connection) -> Plan:
-    """What may go now, and what the others wait for."""
-    return _plan(connection, None)
+def waiting(connection: Connection, limited: bool = False) -> Plan:
+    """What may go now, and what the others wait for. ``limited``: also for what JobDir/maxjobs says."""
+    found = _plan(connection, None)
+    if limited and (most := _most(home())) < math.inf:
+        room = _room(connection, most)
+        found.wait(found.ready[room:], _full(most))
+        del found.ready[room:]
+    return found
 
 
 # --- inside ---------------------------------------------------------------------------------------------
@@ -295,8 +303,9 @@ def _ready(
     most: float,
     batches: set[int] | None,
     stuck: dict[int, str] | None = None,
+    full: list[str] | None = None,
 ) -> list[Job]:
-    """In the order in which they are submitted."""
+    """In the order in which they are submitted. ``stuck``: gets why batches do not go on, ``full`` why not all go."""
     found = _plan(connection, batches)
     if stuck is not None:
         stuck.update(found.stuck)
@@ -307,9 +316,24 @@ def _ready(
     some = jobs_where(connection, and_(chosen, jobs.c.state == INIT))
     ready = sorted((job for job in some if job.id in order and wanted(_seen(job))), key=lambda job: order[job.id])
     if most < math.inf:
-        busy = connection.execute(select(jobs.c.batch_id).where(jobs.c.state.in_(ACTIVE))).all()
-        ready = ready[: max(0, int(most) - len(busy))]
+        room = _room(connection, most)
+        if len(ready) > room and full is not None:
+            full.append(_full(most))
+        ready = ready[:room]
     return ready
+
+
+def _room(connection: Connection, most: float) -> int:
+    """How many attempts may begin beside those that are under way: copies too, and those whose job has said that it is
+    complete, or has a state of the user's."""
+    table = schema.attempt
+    open_ = and_(table.c.stage != Stage.OVER.value, table.c.forgotten.is_(False))
+    busy = connection.scalar(select(func.count()).select_from(table).where(open_)) or 0
+    return max(0, int(most) - busy)
+
+
+def _full(most: float) -> str:
+    return f"maxjobs ({most:.0f}) is reached"
 
 
 def _seen(job: Job) -> Seen:

@@ -13,6 +13,7 @@ from sqlalchemy import insert
 
 from coordinator import batch as psu
 from coordinator.batch import dashboard, monitoring
+from coordinator.batch.details import job_whole, why_batch
 from coordinator.batch.executors import executor
 from coordinator.batch.home import home
 from coordinator.batch.selection import of_filter
@@ -116,3 +117,41 @@ def test_totals_count_what_is_shown_and_nothing_else(quiet: Quiet) -> None:
     shown = seen()
     shown.only(("init",))
     assert list(dashboard.totals(shown))[-1] == "running/complete/total: 0/0/1"
+
+
+# --- how many may be under way ---------------------------------------------------------------------------
+
+
+def test_maxjobs_counts_what_is_under_way_whatever_the_states_of_its_jobs_say(
+    quiet: Quiet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job that has said that it is complete and still runs, copies, one in a state of its own; not what is over."""
+    batch = add(*[{}] * 6)
+    for index, state in enumerate(("complete", "half-way", "complete")):
+        psu.set_job_field(batch, index, {"state": state})
+    running(batch, 0, mark="m")
+    running(batch, 0, mark="m", spawn=1)
+    running(batch, 1, mark="m")
+    running(batch, 2, mark="m", stage=Stage.OVER.value)
+    submission = {"mark": "m", "executor": "Quiet", "directory": "", "name": "", "needs": "{}", "count": 1,
+                  "native": "q1", "stage": "sent", "at": 0.0}  # fmt: skip
+    with home().store.writing() as connection:
+        connection.execute(insert(schema.submission), submission)
+    quiet.taken = ["q1"]
+    assert psu.submit_jobs(quiet, MaxJobs=3) == 0
+    assert "not submitted yet: maxjobs (3) is reached" in capsys.readouterr().out
+    assert psu.submit_jobs(quiet, MaxJobs=5) == 2
+
+
+def test_a_job_for_which_there_is_no_room_waits_for_that(quiet: Quiet, capsys: pytest.CaptureFixture[str]) -> None:
+    batch = add({}, {}, {})
+    home().place.mkdir(exist_ok=True)
+    (home().place / "maxjobs").write_text("1\n")
+    assert job_whole(batch, 0).held == ""
+    assert job_whole(batch, 1).held == "maxjobs (1) is reached"
+    assert psu.submit_jobs(quiet) == 1
+    assert "not submitted yet: maxjobs (1) is reached; the next pass tries again" in capsys.readouterr().out
+    assert [reason.why for reason, _ in why_batch(batch, lambda *words: "")[2]] == ["maxjobs (1) is reached", ""]
+    (home().place / "maxjobs").write_text("3\n")
+    assert psu.submit_jobs(quiet) == 2
+    assert "maxjobs" not in capsys.readouterr().out
