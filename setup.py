@@ -36,6 +36,7 @@ setup(
         "rich>=13.7",
         "sqlalchemy>=2.0",
     ],
+    extras_require={"mariadb": ["pymysql>=1.1"]},
     zip_safe=False,
     classifiers=[
         "Development Status :: 3 - Alpha",

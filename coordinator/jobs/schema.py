@@ -16,7 +16,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Float,
+    Double,
     Index,
     Integer,
     MetaData,
@@ -48,7 +48,7 @@ batch = Table(
     Column("batch_type", Text, nullable=False, default=""),
     Column("on_failure", String(10), nullable=False, default="stop"),
     Column("directory", Text, nullable=False, default=""),
-    Column("at", Float, nullable=False),
+    Column("at", Double, nullable=False),
 )
 
 job = Table(
@@ -57,12 +57,12 @@ job = Table(
     Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
     Column("job_index", BigInteger, primary_key=True, autoincrement=False),
     Column("state", String(100), nullable=False, index=True),
-    Column("priority", Float, nullable=False),
+    Column("priority", Double, nullable=False),
     #: of the newest attempt; 0: none yet
     Column("attempt", Integer, nullable=False, default=0),
     Column("version", Integer, nullable=False, default=1),
     #: seconds since the epoch before which it is not tried again
-    Column("not_before", Float, nullable=False, default=0.0),
+    Column("not_before", Double, nullable=False, default=0.0),
     #: JSON: on which other jobs it depends, and how; null: on none
     Column("after", Text),
     #: why it is as it is, for people
@@ -84,7 +84,7 @@ submission = Table(
     #: written, sent, over
     Column("stage", String(10), nullable=False, index=True),
     Column("words", Text, nullable=False, default=""),
-    Column("at", Float, nullable=False),
+    Column("at", Double, nullable=False),
 )
 
 attempt = Table(
@@ -106,7 +106,7 @@ attempt = Table(
     Column("cancelled", Boolean, nullable=False, default=False),
     #: its scheduler's last word: waits, runs, ended, unknown
     Column("seen", String(10), nullable=False, default=""),
-    Column("silent_since", Float),
+    Column("silent_since", Double),
     Column("forgotten", Boolean, nullable=False, default=False),
     Column("outcome", String(10)),
     Column("code", Integer),
@@ -114,11 +114,11 @@ attempt = Table(
     Column("cause", String(20), nullable=False, default=""),
     Column("words", Text, nullable=False, default=""),
     Column("host", Text, nullable=False, default=""),
-    Column("at", Float, nullable=False),
-    Column("began", Float),
-    Column("ended", Float),
-    Column("wall_s", Float),
-    Column("cpu_s", Float),
+    Column("at", Double, nullable=False),
+    Column("began", Double),
+    Column("ended", Double),
+    Column("wall_s", Double),
+    Column("cpu_s", Double),
     Column("memory", BigInteger),
     Column("stdout", Text, nullable=False, default=""),
     Column("stderr", Text, nullable=False, default=""),
@@ -128,7 +128,7 @@ event = Table(
     "event",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("at", Float, nullable=False),
+    Column("at", Double, nullable=False),
     Column("batch_id", BigInteger, nullable=False),
     Column("job_index", BigInteger),
     #: the job's version that it made
@@ -144,7 +144,7 @@ report = Table(
     "report",
     metadata,
     Column("id", String(80), primary_key=True),
-    Column("at", Float, nullable=False),
+    Column("at", Double, nullable=False),
     Column("answer", Text, nullable=False),
 )
 
@@ -153,7 +153,7 @@ look = Table(
     "look",
     metadata,
     Column("executor", String(200), primary_key=True),
-    Column("at", Float, nullable=False),
+    Column("at", Double, nullable=False),
     Column("words", Text, nullable=False, default=""),
 )
 
@@ -162,7 +162,7 @@ damaged = Table(
     "damaged",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("at", Float, nullable=False),
+    Column("at", Double, nullable=False),
     Column("words", Text, nullable=False),
     Column("content", Text, nullable=False),
 )

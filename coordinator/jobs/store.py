@@ -43,7 +43,8 @@ class Store:
         self.where = os.fspath(where)
         self.path = None if "://" in self.where else Path(os.path.abspath(self.where))
         url: str | URL = self.where
-        options: dict[str, Any] = {}
+        # A server's readers see what is committed by now, not what was when they began to look.
+        options: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
         if self.path is not None:
             url = URL.create("sqlite", database=str(self.path))
             options = {"connect_args": {"timeout": limit_s}}
@@ -90,6 +91,9 @@ class Store:
             if not self._made:
                 self._make()
             with self._engine.connect().execution_options(**{WRITES: writes}) as connection, connection.begin():
+                if writes and self.path is None:  # one change at a time, as SQLite has it
+                    one = schema.about.c.name == "version"
+                    connection.execute(select(schema.about.c.value).where(one).with_for_update())
                 yield connection
         except exc.DBAPIError as error:
             raise self._mapped(error) from error
