@@ -18,7 +18,7 @@ from coordinator.batch.config import config
 from coordinator.batch.home import EXECUTOR
 from coordinator.core.slots import Room
 from coordinator.core.statuses import Intent, State, Status
-from coordinator.errors import BadOption, SchedulerError, SubmitRefused
+from coordinator.errors import BadOption, CoordinatorError, SchedulerError, SubmitRefused, SubmitUnclear
 from coordinator.executors import jobexecutor, named
 from coordinator.executors.filejobs import FileJobs
 from coordinator.executors.jobexecutor import Place, script_of, write_submission
@@ -231,7 +231,14 @@ class _Own:
     def submit(self, intent: Intent) -> str:
         needs = intent.needs
         info = {"name": intent.name, "script": script_of(intent), "queue": needs.queue, "resources": needs.told()}
-        id = self._own.submit(info, Spawn=False)
+        try:
+            id = self._own.submit(info, Spawn=False)
+        except CoordinatorError:
+            raise
+        except Exception as error:  # it is the user's code, which may raise anything
+            raise SubmitUnclear(
+                f"{self._failed('submit', error)}: whether it took {intent.name} is not known"
+            ) from error
         if not id or id == "failed":
             raise SubmitRefused(f"{self.name} did not take {intent.name}")
         return str(id)
@@ -241,19 +248,31 @@ class _Own:
         return None
 
     def poll(self, asked: Mapping[str, tuple[str, Iterable[int]]]) -> dict[Place, Status]:
-        queue = self._own.qstat()
+        try:
+            queue = {native: told[1] for native, told in self._own.qstat().items()}
+        except Exception as error:  # noqa: BLE001 - it is the user's code, which may raise and return anything
+            unknown = Status(State.UNKNOWN, words=self._failed("qstat", error))
+            return {(native, index): unknown for native, (_, indices) in asked.items() for index in indices}
         found = {}
         for native, (_, indices) in asked.items():
             there = queue.get(native)
             status = Status(State.UNKNOWN, words=f"{self.name} does not list it", forgotten=True)
             if there is not None:
-                status = Status(State.RUNS if there[1] == "R" else State.WAITS)
+                status = Status(State.RUNS if there == "R" else State.WAITS)
             found.update({(native, index): status for index in indices})
         return found
 
     def cancel(self, places: Iterable[tuple[str, int | None, int]]) -> None:
         for native, _, _ in places:
-            self._own.delete({"ClusterID": native})
+            try:
+                self._own.delete({"ClusterID": native})
+            except CoordinatorError:
+                raise
+            except Exception as error:  # it is the user's code, which may raise anything
+                raise SchedulerError(self._failed("delete", error)) from error
+
+    def _failed(self, call: str, error: Exception) -> str:
+        return f"{self.name}.{call} failed ({type(error).__name__}: {error})"
 
     def details(self, native: str, index: int = 1, count: int = 1) -> str:
         return "\n".join(f"{name} {value}" for name, value in self._own.get_job_summary(native).items())

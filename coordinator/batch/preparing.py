@@ -147,6 +147,12 @@ def add_job_to_queue(
 
 def _number(jobs: Sequence[MutableMapping[str, Any]]) -> None:
     table = schema.job
+    for job in jobs:
+        if not hasattr(job.get("BatchID"), "__index__"):
+            raise BadInput(
+                f"a job cannot be numbered in its batch, since its BatchID is {job.get('BatchID')!r:.100}: "
+                f"get_job_template(SetID=True), or get_id(), gives a number"
+            )
     with home().store.reading() as connection:
         last = select(table.c.batch_id, func.max(table.c.job_index)).group_by(table.c.batch_id)
         batches = {job.get("BatchID") for job in jobs}

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, select, true
 
 from coordinator.batch.filters import clause, parse
-from coordinator.errors import BadInput
+from coordinator.errors import BadFilter, BadInput
 from coordinator.jobs import schema
 from coordinator.jobs.records import Job
 
@@ -52,6 +52,8 @@ def attempts_of_batches(B: Batches, J: object = None) -> ColumnElement[bool]:
 
 def of_filter(Filter: str) -> ColumnElement[bool]:
     """Raises BadFilter, which shows where."""
+    if not isinstance(Filter, str):
+        raise BadFilter(f"Filter is text, such as 'state == \"init\"', not {Filter!r:.100}")
     if not Filter.strip():
         return true()
     jobs, batches = schema.job, schema.batch

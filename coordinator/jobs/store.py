@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, exc, select
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from coordinator import paths
-from coordinator.errors import StoreBusy, StoreDamaged, StoreUnwritable
+from coordinator.errors import BadOption, StoreBusy, StoreDamaged, StoreUnwritable
 from coordinator.jobs import schema
 
 #: seconds that a change waits for those of others
@@ -37,19 +37,39 @@ log = logging.getLogger("coordinator.jobs")
 
 
 class Store:
-    """``where``: a path, or a URL such as ``postgresql+psycopg://host/jobs``; made with the first opening."""
+    """``where``: a path, or a URL such as ``postgresql+psycopg://host/jobs``; made with the first opening.
+
+    Raises BadOption for a URL that cannot be read, or of a database whose driver is not installed.
+    """
 
     def __init__(self, where: str | os.PathLike[str], limit_s: float = LIMIT_S) -> None:
-        self.where = os.fspath(where)
-        self.path = None if "://" in self.where else Path(os.path.abspath(self.where))
-        url: str | URL = self.where
+        told = os.fspath(where)
+        self.path = None if "://" in told else Path(os.path.abspath(told))
         # A server's readers see what is committed by now, not what was when they began to look.
         options: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
-        if self.path is not None:
+        if self.path is None:
+            url = _url(told)
+            #: as people are told it: without a password
+            self.where = url.render_as_string(hide_password=True)
+        else:
             url = URL.create("sqlite", database=str(self.path))
             options = {"connect_args": {"timeout": limit_s}}
+            self.where = told
         self._limit_s = limit_s
-        self._engine = create_engine(url, poolclass=NullPool, **options)
+        try:
+            self._engine = create_engine(url, poolclass=NullPool, **options)
+        except exc.NoSuchModuleError as error:
+            raise BadOption(
+                f"the store cannot be {self.where}: there is no database {url.drivername!r} here. A path is a file of "
+                f"SQLite; others are as in postgresql+psycopg://host/jobs, each with its driver installed"
+            ) from error
+        except exc.ArgumentError as error:
+            raise BadOption(f"the store cannot be {self.where}: {str(error).splitlines()[0]}") from error
+        except ImportError as error:
+            raise BadOption(
+                f"the store cannot be {self.where}: the driver of its database is not installed ({error}): "
+                f"pip install {error.name or 'the driver'}, or name another one as in postgresql+psycopg://"
+            ) from error
         if self.path is not None:
             event.listen(self._engine, "connect", _explicit)
             event.listen(self._engine, "begin", _begin)
@@ -145,6 +165,16 @@ class Store:
                 f"`sqlite3 {self.where} .recover | sqlite3 NEW`, and name NEW as the store"
             )
         return StoreUnwritable(f"{self.where}: {said}")
+
+
+def _url(told: str) -> URL:
+    try:
+        return make_url(told)
+    except (exc.ArgumentError, ValueError):
+        raise BadOption(
+            "the store's URL cannot be read: it is as in postgresql+psycopg://user:password@host:5432/jobs, with the "
+            "signs @ : / of a password as %40 %3A %2F; a path is a file of SQLite"
+        ) from None  # what was said may have the password
 
 
 def _explicit(connection: Any, record: Any) -> None:
