@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, and_, select
 
 from coordinator.batch.config import config
 from coordinator.batch.executors import JobExecutor, executor, jobs_named
-from coordinator.batch.home import Home, home
+from coordinator.batch.home import Home, home, tell_absent
 from coordinator.batch.selection import Batches, attempts_of_batches, ids, of_batches
 from coordinator.errors import BadInput, NoSuchJob, NotCancelled
 from coordinator.jobs import changes, schema
@@ -48,6 +48,7 @@ def qdel_job(
 def qdel_batch(BatchID: Batches, Executor: JobExecutor | str | None = None) -> int:
     """The same for all jobs of batches."""
     executor(Executor)
+    tell_absent(home(), ids(BatchID, "BatchID"))
     return _cancel(attempts_of_batches(BatchID))
 
 

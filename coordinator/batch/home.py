@@ -7,13 +7,16 @@ they are those that its submission wrote into its environment: a job finds its o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sqlalchemy import select
+
 from coordinator.batch.config import config
 from coordinator.errors import StateError
+from coordinator.jobs import schema
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.reports import Place
 from coordinator.jobs.store import LIMIT_S, Store
@@ -56,6 +59,16 @@ def home() -> Home:
         return _home(os.environ[STORE], os.environ.get(PLACE, "."), config.WriteTries)
     where = config.QFile if "://" in config.QFile else str(config.path("QFile"))
     return _home(where, str(config.path("JobDir")), config.WriteTries)
+
+
+def tell_absent(at: Home, batches: Iterable[int]) -> None:
+    """Print which of these batches are not there."""
+    wanted, table = list(batches), schema.batch
+    with at.store.reading() as connection:
+        there = set(connection.scalars(select(table.c.batch_id).where(schema.among(table.c.batch_id, wanted))))
+    for batch in wanted:
+        if batch not in there:
+            print(f"there is no batch {batch}: get_queue shows those that are there")
 
 
 def this_job() -> Place | None:

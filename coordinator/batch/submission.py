@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, true
 
 from coordinator.batch.elements import Elements
 from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
-from coordinator.batch.home import EXECUTOR, Home, home, this_job
+from coordinator.batch.home import EXECUTOR, Home, home, tell_absent, this_job
 from coordinator.batch.selection import Batches, ids, of_batches, of_filter
 from coordinator.errors import BadInput
 from coordinator.jobs import schema
@@ -58,6 +58,7 @@ def submit_one_batch(
     if _ignored():
         return SubCount
     batches = set(ids(BatchID, "BatchID"))
+    tell_absent(home(), sorted(batches))
     return SubCount + _submit(
         executor(Executor), lambda job: job.batch in batches, of_batches(BatchID), MaxJobs, batches
     )
