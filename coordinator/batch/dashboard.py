@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from coordinator.jobs.reasons import folded
 from coordinator.jobs.states import COLLECTED, COMPLETE, ORDER
 from coordinator.tables import visible
 
@@ -38,7 +39,7 @@ def lines(found: Overview) -> Iterator[str]:
         yield f"{batch}: {found.titles.get(batch, '')}"
         for state in in_order(states):
             indices = states[state]
-            yield f"  {state:10}{len(indices):>7,}: {folded(batch, indices, found.stars)}"
+            yield f"  {state:10}{len(indices):>7,}: {starred(batch, indices, found.stars)}"
         if batch in found.stuck:
             yield f"  does not go on: {found.stuck[batch]}"
     yield ""
@@ -53,7 +54,7 @@ def totals(found: Overview) -> Iterator[str]:
         yield "missing jobs:"
     for batch, reasons in found.reasons.items():
         for words, indices in reasons[:REASONS]:
-            yield f"  {batch}: {folded(batch, indices, {})} ({words})"
+            yield f"  {batch}: {starred(batch, indices, {})} ({words})"
         if len(reasons) > REASONS:
             rest = sum(len(indices) for _, indices in reasons[REASONS:])
             yield f"  {batch}: {rest:,} more for {len(reasons) - REASONS:,} other reasons"
@@ -72,17 +73,12 @@ def in_order(states: Iterable[str]) -> list[str]:
     return sorted(states, key=lambda state: (ORDER.index(state) if state in ORDER else len(ORDER), state))
 
 
-def folded(batch: int, indices: Iterable[int], stars: Mapping[tuple[int, int], int]) -> str:
+def starred(batch: int, indices: Iterable[int], stars: Mapping[tuple[int, int], int]) -> str:
     """``0-2, 4*, 5**``."""
-    parts = []
-    marked = [(index, stars.get((batch, index), 0)) for index in indices]
-    for (_, count), run in groupby(enumerate(marked), key=lambda each: (each[1][0] - each[0], each[1][1])):
-        some = [index for _, (index, _) in run]
-        star = "*" * count
-        if len(some) < 3 or count:
-            parts += [f"{index}{star}" for index in some]
-        else:
-            parts.append(f"{some[0]}-{some[-1]}")
+    parts: list[str] = []
+    for count, run in groupby(indices, key=lambda index: stars.get((batch, index), 0)):
+        some = list(run)
+        parts += [f"{index}{'*' * count}" for index in some] if count else folded(some, shortest=3)
     text = ", ".join(parts)
     return text if len(text) <= LONGEST else text[:LONGEST].rpartition(",")[0] + ", ..."
 
@@ -100,7 +96,7 @@ def _show_table(found: Overview) -> None:
         table.add_column("which (* runs)", overflow="fold")
         for state in in_order(states):
             indices = states[state]
-            which = Text(folded(batch, indices, found.stars))
+            which = Text(starred(batch, indices, found.stars))
             table.add_row(Text(visible(state), style=_STYLES.get(state, "")), f"{len(indices):,}", which)
         console.print(table)
         if batch in found.stuck:

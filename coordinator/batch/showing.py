@@ -13,7 +13,7 @@ from coordinator.batch.details import Try, Whole
 from coordinator.core.statuses import State
 from coordinator.jobs.changes import title
 from coordinator.jobs.reasons import words_of
-from coordinator.jobs.records import Job, plain
+from coordinator.jobs.records import Job, short
 from coordinator.jobs.states import Outcome, Stage
 from coordinator.jobs.usage import size, span
 from coordinator.tables import Column, Table, cell, clock_time, visible
@@ -38,7 +38,7 @@ def job_lines(whole: Whole) -> list[str]:
     lines = [f"job {job.index} of batch {job.batch}: {cell(job.state)}"]
     told = {
         "name": title(job.fields.get("name")), "words": job.words, "waits": whole.held,
-        "priority": plain(job.priority), "script": job.fields.get("script"), "resources": job.fields.get("resources"),
+        "priority": short(job.priority), "script": job.fields.get("script"), "resources": job.fields.get("resources"),
         "queue": job.fields.get("queue"), "retries": job.fields.get("retries"), "after": job.info.get("after"),
     }  # fmt: skip
     lines += [f"  {name:10}{cell(value)}" for name, value in told.items() if value not in (None, "", {}, [])]

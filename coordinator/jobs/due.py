@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from coordinator.jobs.records import JobId, plain
+from coordinator.jobs.records import JobId, short
 from coordinator.jobs.states import BAD, GOOD, INIT
 
 #: from this priority on, a group is before those of all batches
@@ -127,7 +127,7 @@ def _planned(
     for batch in sorted(behind):
         waiting = [job.id for job in heads[batch][1] if job.state == INIT]
         if waiting:
-            found.wait(waiting, f"priority {plain(first)} of batch {holder} is before all other batches")
+            found.wait(waiting, f"priority {short(first)} of batch {holder} is before all other batches")
     return found
 
 
@@ -196,7 +196,7 @@ def _stuck(priority: float, group: Sequence[Seen]) -> str:
     bad = [job.index for job in group if job.state not in GOOD]
     some = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
     return (
-        f"priority {plain(priority)} did not succeed (job{'s' if len(bad) > 1 else ''} {some}), and the groups below "
+        f"priority {short(priority)} did not succeed (job{'s' if len(bad) > 1 else ''} {some}), and the groups below "
         f"it wait: reset what failed, or let the batch go on with on_failure 'continue'"
     )
 
@@ -204,7 +204,7 @@ def _stuck(priority: float, group: Sequence[Seen]) -> str:
 def _lower(found: Plan, jobs: Sequence[Seen], top: float, stuck: str) -> None:
     lower = [job.id for job in jobs if job.state == INIT and job.priority < top]
     if lower:
-        found.wait(lower, stuck or f"jobs of priority {plain(top)} of its batch are not complete")
+        found.wait(lower, stuck or f"jobs of priority {short(top)} of its batch are not complete")
 
 
 def _held(job: Seen, known: Mapping[JobId, Seen], now: float) -> str:

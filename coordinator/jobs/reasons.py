@@ -100,15 +100,19 @@ def of_batch(
     return found
 
 
-def folded(indices: Iterable[int]) -> list[str]:
-    """``0-2``, ``4``: as commands take them."""
+def folded(indices: Iterable[int], shortest: int = 2) -> list[str]:
+    """``0-2``, ``4``: as commands take them. ``shortest``: fewer than so many in a row are not folded."""
     found: list[list[int]] = []
     for index in sorted(indices):
         if found and found[-1][-1] == index - 1:
             found[-1][1:] = [index]
         else:
             found.append([index])
-    return ["-".join(map(str, part)) for part in found]
+    parts: list[str] = []
+    for part in found:
+        first, last = part[0], part[-1]
+        parts += [f"{first}-{last}"] if last - first + 1 >= max(2, shortest) else map(str, range(first, last + 1))
+    return parts
 
 
 def words_of(attempt: Attempt) -> str:

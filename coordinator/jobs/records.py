@@ -56,7 +56,11 @@ class Job:
     @property
     def info(self) -> dict[str, Any]:
         """Its JobInfo."""
-        found: dict[str, Any] = {"BatchID": self.batch, "JobIndex": self.index, "priority": plain(self.priority)}
+        found: dict[str, Any] = {
+            "BatchID": self.batch,
+            "JobIndex": self.index,
+            "priority": short(self.priority),
+        }
         found.update(self.fields)
         found["state"] = self.state
         if self.after:
@@ -199,8 +203,8 @@ def submissions_where(connection: Connection, condition: ColumnElement[bool]) ->
     return found
 
 
-def plain(number: float) -> float | int:
-    """1 is 1 to people, not 1.0."""
+def short(number: float) -> float | int:
+    """As people write it: 1, not 1.0."""
     return int(number) if number == int(number) else number
 
 

@@ -119,6 +119,12 @@ def test_totals_count_what_is_shown_and_nothing_else(quiet: Quiet) -> None:
     assert list(dashboard.totals(shown))[-1] == "running/complete/total: 0/0/1"
 
 
+def test_jobs_in_a_row_are_folded_and_those_that_run_are_not() -> None:
+    stars = {(7, 4): 1, (7, 5): 2, (8, 0): 1}
+    assert dashboard.starred(7, [0, 1, 2, 3, 4, 5, 6, 7, 9], stars) == "0-3, 4*, 5**, 6, 7, 9"
+    assert dashboard.starred(7, range(0, 100_000, 2), {}).endswith(", ...")
+
+
 # --- how many may be under way ---------------------------------------------------------------------------
 
 

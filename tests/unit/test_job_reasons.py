@@ -153,7 +153,8 @@ def test_the_same_end_on_two_hosts_is_one_reason_and_the_most_frequent_is_first(
     assert len(found) == 5
 
 
-@given(st.sets(st.integers(0, 60)))
-def test_folded_indices_are_the_same_indices(indices: set[int]) -> None:
-    spans = [part.split("-") for part in folded(indices)]
-    assert {i for span in spans for i in range(int(span[0]), int(span[-1]) + 1)} == indices
+@given(indices=st.sets(st.integers(0, 60)), shortest=st.integers(1, 4))
+def test_folded_indices_are_the_same_indices(indices: set[int], shortest: int) -> None:
+    spans = [part.split("-") for part in folded(indices, shortest)]
+    assert [i for span in spans for i in range(int(span[0]), int(span[-1]) + 1)] == sorted(indices)
+    assert all(int(last) - int(first) + 1 >= shortest for first, last in (span for span in spans if len(span) == 2))
