@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -31,7 +31,7 @@ STORE, ID, PLACE, EXECUTOR, JOB = (
 class Home:
     """``place``: JobDir; ``where``: the store's path or URL; ``tries``: how patiently it is waited for."""
 
-    where: str
+    where: str = field(repr=False)
     place: Path
     tries: int = 20
 
