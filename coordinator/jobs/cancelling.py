@@ -33,6 +33,7 @@ def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> t
         attempts = attempts_where(connection, and_(chosen, table.c.stage != Stage.OVER.value))
         marks = {attempt.mark for attempt in attempts}
         found = {s.mark: s for s in submissions_where(connection, schema.among(schema.submission.c.mark, marks))}
+        attempts = [a for a in attempts if a.mark not in found or not _over_already(found[a.mark], a.element)]
         if attempts:
             connection.execute(update(table).where(_this()).values(cancelled=True), [_key(a) for a in attempts])
     unbegun = [a for a in attempts if a.mark not in found or _claim(found[a.mark], a.element)]
@@ -47,6 +48,11 @@ def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> t
         if reason and not set(some) <= set(unbegun):
             words.append(reason)
     return len(attempts), words
+
+
+def _over_already(submission: Submission, element: int) -> bool:
+    """It ended by itself, and nobody has looked yet: what it says of its end counts."""
+    return os.path.exists(os.path.join(submission.directory, f"{element}.exit"))
 
 
 def _claim(submission: Submission, element: int) -> bool:

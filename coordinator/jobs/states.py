@@ -110,9 +110,10 @@ def end_of(seen: Evidence) -> End | None:
 
 
 def _by_exit(exit: Exit, seen: Evidence) -> End | None:
-    if exit.code == 0:
+    if exit.code == 0 and not seen.cancelled:
         return End(Outcome.OK, 0, host=exit.host, began=exit.began, ended=exit.ended, used=_used(exit, seen.status))
-    # Why it was ended is known to who ended it, which takes a moment to say so.
+    # Why it was ended is known to who ended it, which takes a moment to say so. Asked to end, a program may well do so
+    # with 0 and without having done its work.
     if not seen.cancelled and not _spoken(seen.status) and seen.silent_s < LATE_S:
         return None
     cause = Cause.CANCELLED if seen.cancelled else Cause.NONE if seen.status is None else seen.status.cause

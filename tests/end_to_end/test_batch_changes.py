@@ -218,3 +218,20 @@ def psu_words(batch: int) -> str:
 def test_only_a_job_multiplies_itself(batches: Batches) -> None:
     with pytest.raises(StateError, match="this is no job of a batch"):
         psu.spawn_submit(None, 2)
+
+
+def test_a_program_that_ends_with_0_because_it_was_asked_to_end_is_cancelled(batches: Batches) -> None:
+    batch = batches.add(f"trap 'exit 0' TERM; echo up >>up; {WAIT}", "true", resources={"cores": 1})
+    psu.submit_jobs()
+    batches.until(lambda: batches.lines("up") == ["up"])
+    batches.until(lambda: all((state == "complete") for state in states(batch)[1:]))
+    psu.qdel_batch(batch)  # the second one has ended by itself
+    batches.reach(batch, "cancelled", "complete")
+
+
+def test_what_has_ended_by_itself_before_it_was_deleted_is_what_it_says(batches: Batches) -> None:
+    batch = batches.add("echo done >>done")
+    psu.submit_jobs()
+    batches.until(lambda: len(list((batches.place / "batch" / "submissions").glob("*/1.exit"))) == 1)
+    assert psu.qdel_batch(batch) == 0
+    assert states(batch) == ["complete"]

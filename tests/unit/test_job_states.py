@@ -86,12 +86,13 @@ def test_without_an_exit_file_and_without_an_end_by_its_scheduler_it_is_under_wa
             assert end is None
 
 
-def test_an_exit_file_with_0_is_success_whatever_its_scheduler_says() -> None:
+def test_an_exit_file_with_0_is_success_whatever_its_scheduler_says_unless_it_was_asked_to_end() -> None:
     for seen in ALL:
         if seen.exit is not None and seen.exit.code == 0:
             end = end_of(seen)
             assert end is not None
-            assert (end.outcome, end.code, end.host) == (Outcome.OK, 0, "n1")
+            outcome = Outcome.CANCELLED if seen.cancelled else Outcome.OK
+            assert (end.outcome, end.code, end.host) == (outcome, 0, "n1")
 
 
 def test_an_exit_file_with_another_status_is_believed_at_once_or_after_a_minute_for_its_schedulers_word() -> None:
