@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import pickle
+import re
 import stat
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def test_get_queue_shows_each_batch_by_state_and_three_totals(
         "  run             1: 3*\n"  # "denoted by an asterisk (*) when the job is recognized as currently online"
         "  init            1: 4\n"
         "\n"
-        "total jobs on local queue: 1\n"
+        f"total jobs on {psu.config.executor_name()} queue: 1\n"
         "running/complete/total: 1/3/5\n"
     )
     # "for displaying only a compact report of currently supposed-to-be running jobs"
@@ -244,7 +245,8 @@ def test_what_is_known_of_a_job_is_in_its_metadata(batches: Batches) -> None:
     batch = batches.run("exit 4", sample="liver")
     info = psu.get_job_info(batch, 0)
     assert (info["state"], info["sample"]) == ("failed", "liver")  # a field of the user's own
-    assert info["ClusterID"] == info["submit_id"] == "1"
+    assert info["ClusterID"] == info["submit_id"]
+    assert info["ClusterID"].isdecimal()
     assert info["hostname"] == os.uname().nodename
     assert len(info["subtime"]) == 14
     # "the last qstat data recorded before the job shut down"
@@ -521,10 +523,13 @@ def test_a_job_needs_no_arguments_for_its_runtime_calls_and_may_give_them(batche
     batch = batches.run(short, long + " {BatchID} {JobIndex}")
     assert states(batch) == ["complete", "complete"]
     info = psu.get_job_info(batch, 0)
-    said = json.loads(Path(info["stdout"][0]).read_text().splitlines()[-1])
+    log = Path(info["stdout"][0])
+    batches.until(lambda: log.read_text().endswith("]\n"))  # it is complete before it says the rest
+    said = json.loads(log.read_text().splitlines()[-1])
     assert said[:3] == [batch, 0, {"found": 7}]
-    assert said[3] == info["ClusterID"] == "1.1"
-    assert said[4] == "1.1"
+    assert said[3] == info["ClusterID"]
+    assert re.fullmatch(r"\d+[._]1", said[3])  # Slurm's 1_1 is 1.1 here
+    assert said[4] == said[3].replace("_", ".")
     assert info["result"] == {"found": 7}
     assert psu.get_job_info(batch, 1)["result"] == 1
     # Outside a job nobody can know which one is meant.
@@ -623,7 +628,9 @@ def test_a_job_multiplies_itself_and_exactly_one_of_all_closes_it(batches: Batch
     assert psu.submit_jobs() == 1
     batches.until(lambda: (batches.place / "multiplied").exists())
     assert states(batch) == ["spawn"]
-    assert psu.submit_jobs() == 4  # on this machine the main process submits the copies
+    submitted = psu.submit_jobs()
+    # On this machine the main process submits the copies; elsewhere the job does, if nobody is ahead of it.
+    assert submitted == 4 or (submitted == 0 and psu.config.executor_name() != "local")
     batches.settle(batch)
     assert states(batch) == ["complete"]
     assert sorted(batches.lines("parts")) == ["0", "1", "2", "3", "4"]
