@@ -68,7 +68,9 @@ def test_what_slurm_refuses_is_a_refusal_with_its_words(
 def test_who_waits_says_why_and_a_cancel_ends_both(scheduler: Scheduler, tmp_path: Path) -> None:
     jobs = Submission(scheduler, tmp_path, *[["sleep", "100"]] * 3, cores=4).submit()
     jobs.until(lambda found: sorted(status.state.value for status in found) == ["runs", "runs", "waits"])
-    waiting = next(status for status in jobs.statuses() if status.state is State.WAITS)
+    # Slurm gives the reason with its next look at the queue.
+    found = jobs.until(lambda found: any(status.state is State.WAITS and status.words for status in found))
+    waiting = next(status for status in found if status.state is State.WAITS)
     assert waiting.words in ("Resources", "Priority")
     jobs.cancel(1)
     jobs.cancel()
