@@ -24,8 +24,8 @@ REASONS = 3
 
 
 def show(found: Overview) -> None:
-    """Print it, as the place where it goes is."""
-    if sys.stdout.isatty() or "ipykernel" in sys.modules:
+    """Print it, as the place where it goes is: a terminal, the output of a notebook's cell, or anything else."""
+    if sys.stdout.isatty() or type(sys.stdout).__module__ == "ipykernel.iostream":
         _show_table(found)
         return
     for line in lines(found):

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ def printed(cell: dict[str, Any]) -> str:
 
 def shows_its_batch(own: Path, limit_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Execute it here and look at what it shows. ``own``: for files of Jupyter's; ``limit_s``: of a cell."""
-    pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
+    for module in ("nbclient", "ipykernel"):
+        if find_spec(module) is None:
+            pytest.skip(f"needs {module}: make dev")
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(own / name.lower()))
     words = [sys.executable, "-c", EXECUTE, NOTEBOOK, "executed.ipynb", str(limit_s)]

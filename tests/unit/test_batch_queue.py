@@ -5,6 +5,8 @@ No job is started: attempts are written into the store as a submission leaves th
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,21 @@ def test_a_batch_of_which_nothing_holds_a_job_is_not_planned_to_be_shown(
     psu.set_job_field(batch, 0, {"state": "half-way"})
     with pytest.raises(AssertionError, match="stand still"):
         seen()
+
+
+# --- where it is printed ---------------------------------------------------------------------------------
+
+
+def test_a_terminal_shows_a_table_and_a_file_plain_lines_whatever_is_imported(
+    quiet: Quiet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    batch = add({"name": "plain"})
+    dashboard.show(seen())
+    assert capsys.readouterr().out.startswith(f"\n{batch}: plain\n  init            1: 0\n")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    dashboard.show(seen())
+    assert "which (* runs)" in capsys.readouterr().out
 
 
 # --- totals ----------------------------------------------------------------------------------------------
