@@ -77,12 +77,11 @@ demo: $(VENV)/.installed
 
 # At its end ours beside Pool, joblib and dask, each run checked for every ID accepted once; no time makes it fail.
 test: $(VENV)/.dev system lint types layers
-	@$(PY) -m pytest -q -n $(WAITERS) --ignore=tests/clusters tests
-	@$(PY) -m pytest -q tests/clusters
+	@$(PY) -m pytest -q -n $(WAITERS) --dist loadgroup tests
 	@$(INSIDE_BENCH) $(PY) -m benchmarks --quick --no_plot
 
 test-hosts: $(VENV)/.dev system
-	@$(PY) -m pytest -q -n $(WAITERS) tests/hosts
+	@$(PY) -m pytest -q -n $(WAITERS) --dist loadgroup tests/hosts
 
 soak: $(VENV)/.dev system
 	@$(PY) -m tests.hosts.faults.soak $(ROUNDS)

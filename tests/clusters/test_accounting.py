@@ -21,7 +21,7 @@ from tests.clusters.schedulers import HANG_S, LOOK_S, Submission
 from tests.clusters.slurm import Slurm
 
 # The first one waits for Slurm's half minutes.
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.timeout(240)
 
 SCHEDULER = Scheduler(Dialect(), "root")
 MIB = 1 << 20

@@ -25,8 +25,6 @@ from coordinator.executors.scheduler import Scheduler, run
 from tests.clusters.schedulers import Submission
 from tests.clusters.slurm import Slurm
 
-pytestmark = [pytest.mark.xdist_group("slurm")]
-
 PACKAGES = ("slurm-wlm-torque", "libslurm-perl", "libslurmdb-perl", "libswitch-perl", "libslurm38")
 BEHIND = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun", "salloc")
 #: sets PBS_JOBID and the others in a job
