@@ -7,12 +7,13 @@ and all state lies in one directory.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -119,12 +120,17 @@ class Cluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Numbers that nobody listens on now; daemons that are told a port cannot choose one themselves."""
-    with ExitStack() as stack:
-        taken = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in taken:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in taken]
+    """Numbers that nobody listens on now, for daemons that cannot choose one themselves. They are below those that the
+    system gives to whoever asks for any, so that nobody is given one of them before its daemon is up."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found: list[int] = []
+    for port in random.sample(range(10_000, lowest), lowest - 10_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ClusterError(f"of the ports from 10000 to {lowest} fewer than {count} are free")
 
 
 def lacking(programs: Mapping[str, str]) -> str | None:
