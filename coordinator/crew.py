@@ -215,6 +215,11 @@ class Crew:
             found[post.host] = found.get(post.host, 0) + len(post.numbers)
         return found
 
+    def waits(self) -> dict[str, str]:
+        """{host: for what its keeper waits that has not begun}, in words, where that is known."""
+        started = {post.host: post.started for post in self.posts.values() if post.started is not None}
+        return {host: one.waits for host, one in started.items() if one.under_way and one.waits}
+
     def loads(self) -> dict[str, float]:
         return {post.host: post.load for post in self.posts.values() if post.here}
 

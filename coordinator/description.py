@@ -20,6 +20,7 @@ def describe(job: Job) -> dict[str, Any]:
     now = job.now()
     state, reason = job.state()
     current = {number: run.current(hired, now) for number, hired in run.hired.items()}
+    counted, waits = crew.counted(), crew.waits()
     running = sum(1 for position, _ in current.values() if position >= 0)
     total = ledger.count if ledger.ended else None
     remaining = ledger.count - ledger.settled
@@ -73,7 +74,8 @@ def describe(job: Job) -> dict[str, Any]:
         "hosts": {
             host: {
                 "slots": slots,
-                "processors": crew.counted().get(host, 0),
+                "processors": 0 if host in waits else counted.get(host, 0),
+                "waits": waits.get(host),
                 "reason": crew.unreachable.get(host) or resting(crew, host, now),
             }
             for host, slots in crew.slots.items()

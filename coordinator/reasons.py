@@ -6,6 +6,7 @@ dictionaries of get_job() and get_farm()) and asks nobody.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -137,6 +138,10 @@ def _processors(job: Facts, shown: str, farm: Facts | None, farm_problem: str) -
     if working and job.get("state") not in ("starting", "waiting"):
         hosts = len({one.get("host") for one in working})
         yield Reason(f"{_count(len(working), 'processor')} on {_count(hosts, 'host')} work on it.")
+    waits = Counter(host["waits"] for host in (job.get("hosts") or {}).values() if host.get("waits"))
+    for words, number in waits.most_common(GROUPS_SHOWN):
+        noun = "more processor" if working else "processor"
+        yield Reason(f"{_count(number, noun)} submitted, and not begun yet.", words)
     if farm is not None:
         yield from _queue(job, farm, bool(working))
     elif farm_problem:

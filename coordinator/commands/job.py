@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -110,11 +111,23 @@ def status_tables(job: dict[str, Any]) -> list[Table]:
         ]
         tables.append(Table(heads, rows, "Processors"))
     if job.get("hosts"):
-        rows = [[name, h.get("slots"), h.get("processors"), h.get("reason") or ""] for name, h in job["hosts"].items()]
-        tables.append(Table(columns("host", "slots", "processors", "reason"), rows, "Hosts"))
+        tables.append(Table(columns("host", "slots", "processors", "reason"), host_rows(job["hosts"]), "Hosts"))
     if job.get("errors"):
         tables.append(error_table(job["errors"]))
     return tables
+
+
+def host_rows(hosts: dict[str, dict[str, Any]]) -> list[list[Any]]:
+    """Those in a row that wait for the same are one row: a scheduler may let hundreds wait."""
+    rows: list[list[Any]] = []
+    for waits, some in groupby(hosts.items(), key=lambda item: item[1].get("waits")):
+        if not waits:
+            rows += [[name, h.get("slots"), h.get("processors"), h.get("reason") or ""] for name, h in some]
+            continue
+        names = {name: int(host.get("slots") or 0) for name, host in some}
+        shown = " ... ".join(dict.fromkeys((next(iter(names)), next(reversed(names)))))
+        rows.append([shown, sum(names.values()), 0, f"waits: {waits}"])
+    return rows
 
 
 def error_table(groups: list[dict[str, Any]]) -> Table:

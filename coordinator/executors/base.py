@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 class Started:
     """A keeper. ``pidfd``: readable when it ends, -1 where nobody can see that; ``under_way``: until the executor knows
-    whether it began, and then its ``pid``."""
+    whether it began, and then its ``pid``; ``waits``: for what meanwhile, in words, where it may take long."""
 
     def __init__(self, pid: int, pidfd: int = -1, under_way: bool = False) -> None:
-        self.pid, self.pidfd, self.under_way = pid, pidfd, under_way
+        self.pid, self.pidfd, self.under_way, self.waits = pid, pidfd, under_way, ""
 
 
 class Executor(Protocol):

@@ -186,6 +186,8 @@ class SiteExecutor:
             if submission.native is not None:
                 words = (self._jobs.name, submission.native, len(submission.keepers))
                 log.info("keepers submitted executor=%s id=%s count=%d", *words)
+                for keeper in submission.keepers:
+                    keeper.started.waits = _queued(self._jobs.name, submission.native)
                 continue
             assert submission.error is not None
             for keeper in submission.keepers:
@@ -253,6 +255,8 @@ class SiteExecutor:
         if status.state is State.WAITS and keeper.ran:
             self._cancels.append(keeper)  # it was put back into the queue; another one is asked for
             self._over(keeper, "its scheduler put it back into the queue")
+        elif status.state is State.WAITS:
+            keeper.started.waits = _queued(self._jobs.name, keeper.native, status.words)
         elif status.state is State.ENDED:
             self._over(keeper, _end_of(keeper, status))
         elif keeper.killed is not None:
@@ -395,6 +399,10 @@ def _places(keepers: Iterable[Keeper]) -> list[tuple[str, int | None, int]]:
 def _orders_file(keeper: Keeper) -> str:
     assert keeper.intent is not None
     return os.path.join(keeper.intent.directory, f"orders.{keeper.index}")
+
+
+def _queued(scheduler: str, native: str | None, why: str = "") -> str:
+    return f"in the queue of {scheduler}, job {native}" + (f": {why}" if why else "")
 
 
 def _end_of(keeper: Keeper, status: Status) -> str:

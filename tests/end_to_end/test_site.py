@@ -78,6 +78,21 @@ def test_who_still_waits_when_the_job_is_done_is_taken_out_of_the_queue(farm: Fa
     assert not list((farm.directory / "JOB.site").glob("*/orders*"))
 
 
+def test_who_waits_in_the_queue_is_told_with_the_reason(farm: Farm) -> None:
+    cores = len(os.sched_getaffinity(0))
+    with start(farm, f"--ntasks={cores + 30}", "--n=1000", "--pause=0.05") as running:
+        running.until(lambda: "waits for room" in farm.command("why", "JOB").out, "told")
+        running.until(lambda: len(pids(running)) == cores, "worked")
+        why, status = farm.command("why", "JOB").out, farm.command("status", "JOB").out
+        running.interrupt()
+        running.wait()
+    assert f"{cores} processors on {cores} hosts work on it." in why
+    assert "30 more processors submitted, and not begun yet." in why
+    assert "in the queue of local, job 1: it waits for room on this machine" in why
+    (row,) = [line for line in status.splitlines() if "waits for room" in line]
+    assert row.split()[:5] == [f"local-{cores + 1}", "...", f"local-{cores + 30}", "30", "0"]
+
+
 def test_one_that_is_taken_away_is_replaced_and_its_task_is_begun_again(farm: Farm) -> None:
     with start(farm, "--ntasks=1", "--n=40", "--pause=0.05") as running:
         running.until(lambda: len(running.seen()) > 5, "worked")

@@ -25,6 +25,7 @@ PRODUCED = {
     "... refuses connections: no SSH server is running there, or a firewall is in the way": "test_each_way_to_fail_is_a_sentence_within_half_a_minute_and_stops_nobody",
     "... shows a host key that was revoked (...)": "test_a_key_that_was_revoked_and_a_config_that_cannot_be_read_are_named",
     "... shows no host key: ...": "test_servers_that_are_none_and_ways_that_do_not_lead_there_are_named",
+    "... submitted, and not begun yet.": "test_who_waits_in_the_queue_is_told_with_the_reason",
     "... takes connections, but its SSH server says nothing within ... s: the host hangs or is overloaded": "test_each_way_to_fail_is_a_sentence_within_half_a_minute_and_stops_nobody",
     "... takes none of your keys for user ... (tried: ...)": "test_each_way_to_fail_is_a_sentence_within_half_a_minute_and_stops_nobody",
     "... tasks in a row failed there at once while other hosts did theirs; ... of them are tried elsewhere": "test_a_host_where_all_tasks_fail_rests_first_in_doubt_and_then_since_others_do_better",
