@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.daemons import HANG_S, end_process, until
+from tests.readme import blocks, hello, section
 from tests.testbed.hosts import ROOT, Hosts
 from tests.testbed.machine import missing
 
@@ -38,19 +39,6 @@ class Step:
 
     command: str
     prints: str = ""
-
-
-def section() -> str:
-    text = (ROOT / "README.rst").read_text()
-    begin = text.index(f"\n{TITLE}\n" + "-" * len(TITLE))
-    ends = [match.start() for match in re.finditer(r"\n[^\n]+\n-{3,}\n", text)]
-    return text[begin : min(end for end in ends if end > begin)]
-
-
-def blocks(text: str) -> list[str]:
-    """The literal blocks, without their indentation."""
-    found = re.findall(r"::\n\n((?:    [^\n]*\n|\n)+)", text)
-    return [re.sub(r"(?m)^    ", "", block).strip("\n") for block in found]
 
 
 def steps(text: str) -> list[Step]:
@@ -75,12 +63,12 @@ def pids() -> Iterator[list[int]]:
 
 @pytest.mark.timeout(240)
 def test_a_newcomer_follows_the_section_word_for_word(hosts: Hosts, tmp_path: Path, pids: list[int]) -> None:
-    text = section()
+    text = section(TITLE)
     make = next(block for block in blocks(text) if block.startswith("make "))
     assert make.splitlines() == ["make testbed N=3", "make testbed-shell"]
     for target in re.findall(r"make ([\w-]+)", text):
         assert f"\n{target}:" in (ROOT / "Makefile").read_text()
-    script = next(block for block in blocks(text) if block.startswith("import "))
+    script = hello()
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     environment = {**os.environ, **hosts.environment, "PATH": path}
     directory, rc_url = tmp_path, ""
