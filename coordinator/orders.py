@@ -15,11 +15,12 @@ from coordinator.zygote import script_argv
 
 
 def orders_of(
-    job: Job, door: Door, token: str, *, local: bool, grace_s: float, time_limit_s: float | None, max_errors: int,
+    job: Job, door: Door, token: str, *, beside: bool, grace_s: float, time_limit_s: float | None, max_errors: int,
     new_run: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything but host, numbers and the keeper's own mark. Makes the directory of the processors' logs."""
-    logs = f"{job.files.base}.logs" if local else os.fspath(paths.log_directory())
+    """Everything but host, numbers and the keeper's own mark. Makes the directory of the processors' logs. ``beside``:
+    it is NAME.logs, which all processors see, and not one of each host."""
+    logs = job.files.logs if beside else os.fspath(paths.log_directory())
     os.makedirs(logs, mode=0o700, exist_ok=True)
     return {
         "url": door.local_url(), "urls": door.public_urls(), "token": token, "fingerprint": door.fingerprint,

@@ -187,6 +187,11 @@ class JobFiles:
     def results(self) -> str:
         return f"{self.base}.results"
 
+    @property
+    def logs(self) -> str:
+        """Of the processors and keepers of a job that has no ResourceController."""
+        return f"{self.base}.logs"
+
 
 def note_run(name: str, directory: str | os.PathLike[str]) -> None:
     """Remember where the job ``name`` was last started, for commands that are typed in another directory."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from coordinator import paths, procs
 from coordinator.core import ids
 from coordinator.errors import CoordinatorError, CoordinatorLost, NoSuchJob, NotAuthorised, StateError
+from coordinator.executors.choice import is_here
 from coordinator.logfiles import logs_of
 from coordinator.remote import Remote, job_remote
 from coordinator.whereabouts import Place, find
@@ -231,9 +232,25 @@ def _registered(standing: Standing) -> list[dict[str, Any]]:
 
 
 def log_folders(place: Place) -> list[Path]:
-    """Where logs of its Processors lie on this machine: the user's log directory, and beside a job with --local."""
-    beside = [Path(f"{place.files.base}.logs")] if place.files is not None else []
-    return [paths.log_directory(), *beside]
+    """Where logs of its Processors lie on this machine: the user's log directory, and beside a job that had no
+    ResourceController."""
+    return [paths.log_directory(), *_beside(place)]
+
+
+def folders_of(place: Place, known: Iterable[Mapping[str, Any]], host: str) -> list[Path]:
+    """Where logs of that host can be read on this machine; none if only there. What a scheduler calls ``slurm-3`` is no
+    host to log in to: its logs lie beside the job. ``known``: see :func:`known_logs`."""
+    if is_here(host):
+        return log_folders(place)
+    theirs = {os.path.dirname(one["log"]) for one in known if one["host"] == host}
+    return [
+        folder for folder in _beside(place)
+        if os.fspath(folder) in theirs or any(file.number < 0 for file in logs_of(place.name, [folder], host))
+    ]  # fmt: skip
+
+
+def _beside(place: Place) -> list[Path]:
+    return [Path(place.files.logs)] if place.files is not None else []
 
 
 def _logs_here(place: Place) -> Iterable[dict[str, Any]]:

@@ -194,7 +194,7 @@ class Coordinator:
             executor.look_ahead({host: plan["hosts"].get(host, {}) for host in plan["slots"]})
         check_resources(self._link, [name for name, rule in job.resources.items() if rule is None])
         orders = orders_of(
-            job, self._door, self._token, local=self._local is not None, grace_s=self._grace_s,
+            job, self._door, self._token, beside=rc is None, grace_s=self._grace_s,
             time_limit_s=self._time_limit, max_errors=self._max_errors, new_run=left is None,
         )  # fmt: skip
         job.journal.append(Kind.LIFE, {

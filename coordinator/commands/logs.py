@@ -17,6 +17,8 @@ from coordinator.commands import CONTEXT, document, job_argument, json_option, p
 from coordinator.errors import NoSuchJob
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from coordinator.standing import Standing
 
 
@@ -34,7 +36,8 @@ def logs(
     """A job's log, and the list of its Processors' logs; with --processor, one of those.
 
     With --host the logs on that host, read there over SSH as you, also when the job has ended: of all its Processors
-    and of its keeper (which says why a Processor could not be started), or with --processor of that one.
+    and of its keeper (which says why a Processor could not be started), or with --processor of that one. Those of a
+    scheduler's (slurm-3) lie beside the job and are read there.
     """
     from coordinator.logfiles import tail
     from coordinator.standing import known_logs, look_at
@@ -117,8 +120,7 @@ def _logs_on(
 ) -> int:
     from coordinator.commands.hosts import options_of
     from coordinator.core.hosts import check_host
-    from coordinator.executors.choice import is_here
-    from coordinator.standing import known_logs
+    from coordinator.standing import folders_of, known_logs
 
     place, known = standing.place, known_logs(standing)
     wanted = {
@@ -134,8 +136,9 @@ def _logs_on(
     def over() -> bool:
         return not lives(standing)
 
-    if is_here(host):
-        said = _read_here(standing, wanted, over)
+    folders = folders_of(place, known, host)
+    if folders:
+        said = _read_here(folders, wanted, over)
     else:
         from coordinator.executors.farlogs import read
 
@@ -162,14 +165,12 @@ def _logs_on(
     return 0
 
 
-def _read_here(standing: Standing, wanted: dict[str, Any], over: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-    """As executors.farlogs.read, of this machine's own files."""
+def _read_here(folders: list[Path], wanted: dict[str, Any], over: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    """As executors.farlogs.read, of files that this machine sees."""
     import time
 
     from coordinator.logfiles import FOLLOW_EVERY_S, JobLogs
-    from coordinator.standing import log_folders
 
-    folders = log_folders(standing.place)
     kept = JobLogs(wanted["name"], folders, wanted["host"], wanted["lines"], wanted["only"], wanted["number"])
     yield {"files": [vars(file) for file in kept.files], "directory": os.fspath(folders[0])}
     for path, text in kept.last_lines():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -91,6 +92,29 @@ def test_who_waits_in_the_queue_is_told_with_the_reason(farm: Farm) -> None:
     assert "in the queue of local, job 1: it waits for room on this machine" in why
     (row,) = [line for line in status.splitlines() if "waits for room" in line]
     assert row.split()[:5] == [f"local-{cores + 1}", "...", f"local-{cores + 30}", "30", "0"]
+
+
+def test_what_its_processors_and_their_keepers_logged_lies_beside_the_job_and_is_shown(farm: Farm) -> None:
+    farm.script("""
+        def client(server):
+            for task_id in server:
+                print(f"worked on {task_id}", flush=True)
+                yield task_id
+
+        def server():
+            yield from range(20)
+    """)
+    ended = farm.run(*SITE, "--ntasks=1", local=None)
+    assert ended.status == 0, ended.err
+    shown = farm.command("logs", "JOB", "--host=local-1", "--lines=0")
+    assert shown.status == 0, shown.said
+    assert shown.out.count("==> ") == 2  # the keeper's and the Processor's
+    assert "JOB_keeper_local-1.log <==" in shown.out
+    assert "worked on 19" in shown.out
+    told = json.loads(farm.command("logs", "JOB", "--host=local-1", "--processor=0", "--json").out)
+    (log,) = told["logs"]
+    assert Path(log["log"]) == ended.path(".logs") / "JOB_0.log"
+    assert "worked on 19" in log["lines"]
 
 
 def test_one_that_is_taken_away_is_replaced_and_its_task_is_begun_again(farm: Farm) -> None:
