@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
+from coordinator.batch.candidates import waiting
 from coordinator.batch.executors import jobs_named
 from coordinator.batch.home import home
-from coordinator.batch.submission import waiting
 from coordinator.core.needs import Needs
 from coordinator.errors import NoSuchJob
 from coordinator.executors.named import element_of

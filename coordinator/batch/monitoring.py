@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from coordinator.batch import dashboard, joblogs
+from coordinator.batch.candidates import waiting
 from coordinator.batch.deleting import set_back
-from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
+from coordinator.batch.executors import JobExecutor, executor, name_of
 from coordinator.batch.home import home
 from coordinator.batch.joblogs import plain
 from coordinator.batch.selection import of_filter
-from coordinator.batch.submission import waiting
+from coordinator.batch.submission import reconciled
 from coordinator.jobs import schema
-from coordinator.jobs.reconcile import reconcile
 from coordinator.jobs.states import ACTIVE, COLLECTED, COMPLETE, FAILED, GOOD, INIT, LOST, SPAWN, Stage
 
 #: {BatchID: {state: JobIndices}}
@@ -100,7 +100,7 @@ def get_sql_queue(Filter: str = "") -> list[dict[str, object]]:
 def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
     """After a look at what is there."""
     at = home()
-    look = reconcile(at.store, at.inbox, jobs_named)
+    look = reconciled(at)
     found = Overview(executor=name_of(by), words=[*look.words, *look.damaged])
     jobs, attempts = schema.job, schema.attempt
     with at.store.reading() as connection:

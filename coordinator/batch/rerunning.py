@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from coordinator.batch import deleting, resources, submission
+from coordinator.batch.candidates import left
 from coordinator.batch.executors import JobExecutor, jobs_named, name_of
 from coordinator.batch.home import home
 from coordinator.batch.monitoring import missing
@@ -144,7 +145,7 @@ def wait(
         now = replace(now, fresh=now.over - first.over, since_s=time.monotonic() - began)
         said = [*seen.words, *seen.damaged, *(f"not submitted yet: {words}" for words in result.words)]
         show(now, said)
-        if not submission.left(chosen):
+        if not left(chosen):
             return now
         state = (now.total, now.good, now.bad, len(result.submitted))
         pause_s = SHORTEST_S if state != last else min(LONGEST_S, pause_s * 1.5)

@@ -1,7 +1,7 @@
-"""Submitting jobs: submit_jobs and its kin, periodic_submitter, and what waits for what.
+"""Submitting jobs: submit_jobs and its kin, periodic_submitter, a dry run.
 
-Which jobs may go is decided in :mod:`coordinator.jobs.due`; one pass at a time submits them. On this machine a job
-submits nothing: the process that the user looks at does, or :func:`periodic_submitter`.
+Which jobs may go is found by :mod:`.candidates`; one pass at a time submits them. On this machine a job submits
+nothing: the process that the user looks at does, or :func:`periodic_submitter`.
 """
 
 from __future__ import annotations
@@ -9,22 +9,20 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, true
+from sqlalchemy import ColumnElement, Connection, select
 
+from coordinator.batch.candidates import Candidates, candidates, copies, ending, left, maxjobs, trial
 from coordinator.batch.elements import Elements
 from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
 from coordinator.batch.home import EXECUTOR, Home, home, tell_absent, this_job
 from coordinator.batch.selection import Batches, ids, of_batches, of_filter
-from coordinator.errors import BadInput
 from coordinator.jobs import schema
-from coordinator.jobs.due import Plan, Seen, plan
 from coordinator.jobs.reconcile import Look, reconcile
-from coordinator.jobs.records import Job, JobId, after_of, attempts_where, job_of, jobs_where
-from coordinator.jobs.states import BAD, GOOD, INIT, SPAWN, Stage
+from coordinator.jobs.records import job_of
+from coordinator.jobs.states import INIT
 from coordinator.jobs.submitting import Pass, Submitter, Trial, one_at_a_time
 
 #: seconds between two passes of :func:`periodic_submitter`
@@ -46,9 +44,7 @@ def submit_jobs(
     """
     if _ignored():
         return 0
-    chosen = of_filter(Filter)
-    most = _most(home()) if MaxJobs is None else MaxJobs
-    return _submit(executor(Executor), lambda job: job.priority >= MinPrior, chosen, most)
+    return _submit(executor(Executor), of_filter(Filter), MaxJobs, MinPrior)
 
 
 def submit_one_batch(
@@ -59,9 +55,7 @@ def submit_one_batch(
         return SubCount
     batches = set(ids(BatchID, "BatchID"))
     tell_absent(home(), sorted(batches))
-    return SubCount + _submit(
-        executor(Executor), lambda job: job.batch in batches, of_batches(BatchID), MaxJobs, batches
-    )
+    return SubCount + _submit(executor(Executor), of_batches(BatchID), MaxJobs, batches=batches)
 
 
 def submit_one_job(
@@ -80,13 +74,13 @@ def submit_one_job(
     indices = ids(JobIndex, "JobIndex")
     with at.store.reading() as connection:
         jobs = [job_of(connection, BatchID, index) for index in indices]
-        copies = _copies(connection, of_batches(BatchID, indices))
-        ending = _ending(connection)
-    trials = copies[:SpawnCount] if Spawn else [_trial(j) for j in jobs if j.state == INIT and j.id not in ending]
+        spawned = copies(connection, of_batches(BatchID, indices))
+        cancelled = ending(connection)
+    trials = spawned[:SpawnCount] if Spawn else [trial(j) for j in jobs if j.state == INIT and j.id not in cancelled]
     for job in jobs:
         if not Spawn and job.state != INIT:
             print(f"job {job.index} of batch {job.batch} is {job.state}: set_job_field({job.batch}, {job.index}) first")
-        elif not Spawn and job.id in ending:
+        elif not Spawn and job.id in cancelled:
             print(f"job {job.index} of batch {job.batch}: its last attempt was cancelled and has not ended yet")
     return _told(_pass(at, chosen, lambda: trials), chosen)
 
@@ -112,7 +106,7 @@ def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = No
     """(command, script, lines of the table) of each submission that submit_jobs would make now. Nothing is changed."""
     at, by = home(), executor(Executor)
     with at.store.reading() as connection:
-        trials = [_trial(job) for job in _ready(connection, chosen, lambda job: True, math.inf, None)]
+        trials = [one for one in candidates(connection, chosen).trials if not one.spawn]
         submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), _elements(at, by, connection, False))
     return submitter.command(trials)
 
@@ -120,41 +114,27 @@ def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = No
 def submit_where(
     by: JobExecutor,
     chosen: ColumnElement[bool],
-    most: float | None = None,
-    wanted: Callable[[Seen], bool] = lambda job: True,
+    limit: float | None = None,
+    least: float = -math.inf,
     batches: set[int] | None = None,
 ) -> tuple[Pass, dict[int, str]]:
-    """Submit what may go now of jobs of a condition; what was done, and {batch: why it does not go on}. It says
-    nothing, and whoever calls has looked what is there."""
+    """Submit what may go now of jobs of a condition (``limit``, ``least``, ``batches``: see :func:`candidates`; by
+    default what JobDir/maxjobs says); what was done, and {batch: why it does not go on}. It says nothing, and whoever
+    calls has looked what is there."""
     at = home()
-    limit = _most(at) if most is None else most
-    stuck: dict[int, str] = {}
-    full: list[str] = []
+    limit = maxjobs(at) if limit is None else limit
+    found = Candidates()
 
     def trials() -> list[Trial]:
+        nonlocal found
         with at.store.reading() as connection:
-            found = _copies(connection, chosen)
-            jobs = _ready(connection, chosen, wanted, limit, batches, stuck, full)
-        return [*found, *map(_trial, jobs)]
+            found = candidates(connection, chosen, limit, least, batches)
+        return found.trials
 
     result = _pass(at, by, trials)
-    result.words += full
-    return result, stuck
-
-
-def left(chosen: ColumnElement[bool]) -> bool:
-    """Is there a job that runs, or may go, now or later by itself? One that has said that it is complete still runs
-    until its program has ended."""
-    table, attempts = schema.job, schema.attempt
-    with home().store.reading() as connection:
-        runs = select(attempts.c.batch_id, attempts.c.job_index).where(
-            attempts.c.stage == Stage.BEGUN.value, attempts.c.forgotten.is_(False))  # fmt: skip
-        ending = select(table.c.batch_id).where(and_(chosen, schema.pair(table).in_(runs))).limit(1)
-        if connection.execute(ending).first() is not None:
-            return True
-        moving = _plan(connection, None).moving
-        open_ = select(table.c.batch_id, table.c.job_index).where(and_(chosen, table.c.state.not_in(GOOD | BAD)))
-        return any(tuple(row) in moving for row in connection.execute(open_))
+    if found.full:
+        result.words.append(found.full)
+    return result, found.stuck
 
 
 def look(at: Home) -> Look:
@@ -170,16 +150,6 @@ def reconciled(at: Home) -> Look:
     return reconcile(at.store, at.inbox, jobs_named)
 
 
-def waiting(connection: Connection, limited: bool = False) -> Plan:
-    """What may go now, and what the others wait for. ``limited``: also for what JobDir/maxjobs says."""
-    found = _plan(connection, None)
-    if limited and (most := _most(home())) < math.inf:
-        room = _room(connection, most)
-        found.wait(found.ready[room:], _full(most))
-        del found.ready[room:]
-    return found
-
-
 # --- inside ---------------------------------------------------------------------------------------------
 
 
@@ -193,13 +163,13 @@ def _ignored() -> bool:
 
 def _submit(
     by: JobExecutor,
-    wanted: Callable[[Seen], bool],
     chosen: ColumnElement[bool],
-    most: float,
+    limit: float | None,
+    least: float = -math.inf,
     batches: set[int] | None = None,
 ) -> int:
     look(home())
-    result, stuck = submit_where(by, chosen, most, wanted, batches)
+    result, stuck = submit_where(by, chosen, limit, least, batches)
     count = _told(result, by)
     for batch, reason in stuck.items():
         print(f"batch {batch}: {reason}")
@@ -239,112 +209,3 @@ def _told(result: Pass, by: JobExecutor) -> int:
     for words in result.words:
         print(f"not submitted yet: {words}; the next pass tries again")
     return len(result.submitted)
-
-
-def _trial(job: Job) -> Trial:
-    return Trial(job, job.attempt + 1)
-
-
-def _copies(connection: Connection, chosen: ColumnElement[bool]) -> list[Trial]:
-    """Copies that jobs made of themselves and nobody has submitted yet."""
-    table = schema.attempt
-    waits = and_(table.c.mark == "", table.c.stage == Stage.WRITTEN.value, table.c.spawn != 0)
-    rows = attempts_where(connection, waits)
-    if not rows:
-        return []
-    theirs = schema.among(schema.pair(schema.job), {row.id for row in rows})
-    jobs = {job.id: job for job in jobs_where(connection, and_(chosen, theirs))}
-    wanted = [row for row in rows if row.id in jobs and jobs[row.id].state == SPAWN]
-    return [Trial(jobs[row.id], row.number, row.spawn) for row in wanted if row.number == jobs[row.id].attempt]
-
-
-def _ending(connection: Connection) -> set[JobId]:
-    """Jobs whose last attempt was cancelled and still runs."""
-    table = schema.attempt
-    going = and_(table.c.cancelled.is_(True), table.c.stage != Stage.OVER.value, table.c.forgotten.is_(False))
-    rows = connection.execute(select(table.c.batch_id, table.c.job_index).where(going))
-    return {(batch, index) for batch, index in rows}
-
-
-def _plan(connection: Connection, batches: set[int] | None) -> Plan:
-    jobs, table = schema.job, schema.attempt
-    ending = _ending(connection)
-    open_ = select(table.c.batch_id, table.c.job_index).where(table.c.stage != Stage.OVER.value)
-    tried = {tuple(row) for row in connection.execute(open_)}
-    columns = (jobs.c.batch_id, jobs.c.job_index, jobs.c.state, jobs.c.priority, jobs.c.not_before, jobs.c.after)
-
-    def seen(condition: ColumnElement[bool]) -> list[Seen]:
-        found, damaged = [], []
-        for b, j, state, priority, not_before, after in connection.execute(select(*columns).where(condition)):
-            try:
-                if not state.isprintable():
-                    raise ValueError("no state of a job")
-                on = None if after is None else after_of(after)
-                found.append(Seen(b, j, state, priority + 0, not_before, on, (b, j) in ending, (b, j) not in tried))
-            except (ValueError, TypeError, AttributeError):
-                damaged.append((b, j))
-        if damaged:  # whoever reads them whole says so and sets them aside
-            list(jobs_where(connection, schema.among(schema.pair(jobs), damaged)))
-        return found
-
-    found = seen(true() if batches is None else schema.among(jobs.c.batch_id, batches))
-    others: list[Seen] = []
-    if batches is not None:
-        on = {id for job in found for ids in (job.after or {}).values() for id in ids if id[0] not in batches}
-        others = seen(schema.among(jobs.c.batch_id, {batch for batch, _ in on})) if on else []
-    choices = select(schema.batch.c.batch_id, schema.batch.c.on_failure)
-    goes_on = {batch: choice == "continue" for batch, choice in connection.execute(choices)}
-    return plan(found, goes_on, time.time(), others)
-
-
-def _ready(
-    connection: Connection,
-    chosen: ColumnElement[bool],
-    wanted: Callable[[Seen], bool],
-    most: float,
-    batches: set[int] | None,
-    stuck: dict[int, str] | None = None,
-    full: list[str] | None = None,
-) -> list[Job]:
-    """In the order in which they are submitted. ``stuck``: gets why batches do not go on, ``full`` why not all go."""
-    found = _plan(connection, batches)
-    if stuck is not None:
-        stuck.update(found.stuck)
-    order = {id: at for at, id in enumerate(found.ready)}
-    if not order:
-        return []
-    jobs = schema.job
-    some = jobs_where(connection, and_(chosen, jobs.c.state == INIT))
-    ready = sorted((job for job in some if job.id in order and wanted(_seen(job))), key=lambda job: order[job.id])
-    if most < math.inf:
-        room = _room(connection, most)
-        if len(ready) > room and full is not None:
-            full.append(_full(most))
-        ready = ready[:room]
-    return ready
-
-
-def _room(connection: Connection, most: float) -> int:
-    """How many attempts may begin beside those that are under way: copies too, and those whose job has said that it is
-    complete, or has a state of the user's."""
-    table = schema.attempt
-    open_ = and_(table.c.stage != Stage.OVER.value, table.c.forgotten.is_(False))
-    busy = connection.scalar(select(func.count()).select_from(table).where(open_)) or 0
-    return max(0, int(most) - busy)
-
-
-def _full(most: float) -> str:
-    return f"maxjobs ({most:.0f}) is reached"
-
-
-def _seen(job: Job) -> Seen:
-    return Seen(job.batch, job.index, job.state, job.priority)
-
-
-def _most(at: Home) -> float:
-    try:
-        return int((at.place / "maxjobs").read_text())
-    except FileNotFoundError:
-        return math.inf
-    except ValueError as error:
-        raise BadInput(f"{at.place / 'maxjobs'} is to hold one whole number, and does not: {error}") from error
