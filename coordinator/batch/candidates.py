@@ -24,11 +24,12 @@ from coordinator.jobs.submitting import Trial
 @dataclass
 class Candidates:
     """``trials``: in the order in which they are submitted; ``stuck``: {batch: why it does not go on}; ``full``: why
-    not all go that might, "" if they do."""
+    not all go that might, nothing if they do; ``behind``: how many those are."""
 
     trials: list[Trial] = field(default_factory=list)
     stuck: dict[int, str] = field(default_factory=dict)
-    full: str = ""
+    full: list[str] = field(default_factory=list)
+    behind: int = 0
 
 
 def candidates(
@@ -49,8 +50,8 @@ def candidates(
     ready = sorted((job for job in some if job.id in order and job.priority >= least), key=lambda job: order[job.id])
     if most < math.inf:
         room = _room(connection, most)
-        if len(ready) > room:
-            made.full = _full(most)
+        made.behind = len(ready[room:])
+        made.full += [_full(most)] if made.behind else []
         del ready[room:]
     made.trials += map(trial, ready)
     return made

@@ -102,13 +102,17 @@ def periodic_submitter(
     return count
 
 
-def dry_run(chosen: ColumnElement[bool], Executor: JobExecutor | str | None = None) -> list[Any]:
-    """(command, script, lines of the table) of each submission that submit_jobs would make now. Nothing is changed."""
-    at, by = home(), executor(Executor)
+def dry_run(
+    by: JobExecutor, chosen: ColumnElement[bool], limit: float | None = None
+) -> tuple[list[tuple[list[str], str, list[str]]], Candidates]:
+    """(command, script, lines of the table) of each submission that :func:`submit_where` would make now, and what it
+    would find. Nothing is changed."""
+    at = home()
+    limit = maxjobs(at) if limit is None else limit
     with at.store.reading() as connection:
-        trials = [one for one in candidates(connection, chosen).trials if not one.spawn]
+        found = candidates(connection, chosen, limit)
         submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), _elements(at, by, connection, False))
-    return submitter.command(trials)
+    return submitter.command(found.trials), found
 
 
 def submit_where(
@@ -132,8 +136,7 @@ def submit_where(
         return found.trials
 
     result = _pass(at, by, trials)
-    if found.full:
-        result.words.append(found.full)
+    result.words += found.full
     return result, found.stuck
 
 

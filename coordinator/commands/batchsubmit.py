@@ -15,6 +15,7 @@ from coordinator.commands import CONTEXT, document, json_option, print_json
 from coordinator.commands.batch import executor_option, looked, submitter, typed, warn, where_options
 
 if TYPE_CHECKING:
+    from coordinator.batch.candidates import Candidates
     from coordinator.batch.executors import JobExecutor
     from coordinator.batch.rerunning import Count
 
@@ -46,7 +47,7 @@ def submit(
         chosen &= of_batches(batches)
     unknown = looked()
     if dry_run:
-        return _dry_run(submission.dry_run(chosen, by), as_json)
+        return _dry_run(*submission.dry_run(by, chosen, most), as_json, unknown)
     if wait:
         return wait_for(chosen, by, most, as_json)
     result, stuck = submission.submit_where(by, chosen, most)
@@ -63,29 +64,40 @@ def submit(
             print(f"job {j} of batch {b} failed: {visible(words)}")
         for words in result.words:
             print(f"not submitted yet: {visible(words)}; the next `submit` tries again")
-        for b, words in stuck.items():
-            print(f"batch {b} does not go on: {visible(words)}")
+        _say_stuck(stuck)
         warn(unknown)
     return int(bool(result.refused))
 
 
-def _dry_run(found: list[Any], as_json: bool) -> int:
+def _dry_run(made: list[Any], found: Candidates, as_json: bool, unknown: list[str]) -> int:
     from coordinator.tables import visible
 
     if as_json:
-        told = [{"command": argv, "script": script, "table": lines} for argv, script, lines in found]
-        print_json(document("batch_dry_run", submissions=told))
+        told = [{"command": argv, "script": script, "table": lines} for argv, script, lines in made]
+        print_json(document("batch_dry_run", submissions=told, not_now=found.full, behind=found.behind,
+                            stuck={str(b): why for b, why in found.stuck.items()}, unknown=unknown))  # fmt: skip
         return 0
     import shlex
 
-    for argv, script, lines in found:
+    for argv, script, lines in made:
         print(f"$ {visible(shlex.join(argv))}")
         print(visible(script, keep="\n\t"))
         print(f"--- its table, a line for each of {len(lines):,} jobs")
         print("".join(visible(line, keep="\n\t") for line in lines))
-    if not found:
+    if not made:
         print("no job may go now")
+    for words in found.full:
+        print(f"{found.behind:,} more would wait: {words}")
+    _say_stuck(found.stuck)
+    warn(unknown)
     return 0
+
+
+def _say_stuck(stuck: dict[int, str]) -> None:
+    from coordinator.tables import visible
+
+    for batch, words in stuck.items():
+        print(f"batch {batch} does not go on: {visible(words)}")
 
 
 def wait_for(chosen: Any, by: JobExecutor, most: int | None, as_json: bool) -> int:

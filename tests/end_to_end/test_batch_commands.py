@@ -162,6 +162,23 @@ def test_a_dry_run_shows_the_command_and_the_script_and_leaves_nothing(capsys: C
     assert states(capsys, id) == {"init": [0, 1]}
 
 
+def test_a_dry_run_shows_what_would_go_now_and_says_how_many_would_not(capsys: Capsys) -> None:
+    id = added(capsys, "echo {JobIndex}", "--count", 5)
+    place = Path(psu.config.JobDir)
+    place.mkdir(exist_ok=True)
+    (place / "maxjobs").write_text("3")
+    told = batch(capsys, "batch_dry_run", "submit", "--dry-run")
+    assert [len(one["table"]) for one in told["submissions"]] == [3]
+    assert (told["not_now"], told["behind"], told["stuck"]) == (["maxjobs (3) is reached"], 2, {})
+    assert batch(capsys, "batch_dry_run", "submit", "--dry-run", "--max", 7)["behind"] == 0
+    _, out, _ = ran(capsys, "batch", "submit", "--dry-run", "--max", "1")
+    assert out.endswith("4 more would wait: maxjobs (1) is reached\n")
+    _, out, _ = ran(capsys, "batch", "submit", "--dry-run", "--max", "0")
+    assert out == "no job may go now\n5 more would wait: maxjobs (0) is reached\n"
+    assert len(batch(capsys, "batch_submit", "submit", "--max", 3)["submitted"]) == 3
+    assert states(capsys, id)["init"] == [3, 4]
+
+
 # --- cancel, follow, interrupt ---------------------------------------------------------------------------
 
 
