@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from coordinator.batch.config import config
 from coordinator.errors import StateError
+from coordinator.executors.named import LOCAL
 from coordinator.jobs import schema
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.reports import Place
@@ -81,6 +82,12 @@ def this_job() -> Place | None:
         raise StateError(f"{JOB} is {told!r}: this was not started by coordinator as it should have been")
     batch, index, number, copy = map(int, parts)
     return batch, index, number, copy
+
+
+def submits_nothing() -> bool:
+    """Is this a job of this machine? The process that submitted it submits the others, too. Jobs of a scheduler submit,
+    and so do those of ``ssh:HOST``, whose submitter is elsewhere and may be gone."""
+    return this_job() is not None and os.environ.get(EXECUTOR) == LOCAL
 
 
 def variables(home: Home, executor: str, place: Place) -> Mapping[str, str]:

@@ -7,7 +7,6 @@ nothing: the process that the user looks at does, or :func:`periodic_submitter`.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from coordinator.batch.candidates import Candidates, candidates, copies, ending, left, maxjobs, trial
 from coordinator.batch.elements import Elements
 from coordinator.batch.executors import JobExecutor, executor, jobs_named, name_of
-from coordinator.batch.home import EXECUTOR, Home, home, tell_absent, this_job
+from coordinator.batch.home import Home, home, submits_nothing, tell_absent
 from coordinator.batch.selection import Batches, ids, of_batches, of_filter
 from coordinator.jobs import schema
 from coordinator.jobs.reconcile import Look, reconcile
@@ -158,7 +157,7 @@ def reconciled(at: Home) -> Look:
 
 def _ignored() -> bool:
     """Jobs of this machine submit nothing."""
-    if this_job() is None or os.environ.get(EXECUTOR) != "local":
+    if not submits_nothing():
         return False
     print("a job of this machine submits nothing: submit_jobs or periodic_submitter in the main process does")
     return True

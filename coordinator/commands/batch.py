@@ -110,12 +110,10 @@ def warn(words: list[str]) -> None:
 
 def submitter(name: str | None) -> JobExecutor:
     """Raises BadOption, and StateError inside a job of this machine, which submits nothing."""
-    import os
-
     from coordinator.batch.executors import executor
-    from coordinator.batch.home import EXECUTOR, this_job
+    from coordinator.batch.home import submits_nothing
 
-    if this_job() is not None and os.environ.get(EXECUTOR) == "local":
+    if submits_nothing():
         raise StateError("A job of this machine submits nothing: the process that submitted it does.")
     return executor(name)
 
