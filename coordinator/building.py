@@ -53,7 +53,9 @@ def open_resource(ask: Ask, host: str, pid: int, resource: str, mode: str = "r")
 
     Raises NoSuchRule, BuildFailed with the rule's own words, OSError.
     """
-    question = {"host": host, "pid": pid, "name": resource, "wait_s": WAIT_S, "gone": False}
+    # A host may be a scheduler's slot, which is on another node each time.
+    question = {"host": host, "node": os.uname().nodename, "pid": pid, "name": resource, "wait_s": WAIT_S}
+    question["gone"] = False
     while True:
         answer = ask("await_resource", question)
         state = answer.get("state", "wait")
@@ -75,6 +77,7 @@ def _build(ask: Ask, question: dict[str, Any], answer: dict[str, Any]) -> None:
     path, command, lock = answer["path"], answer["command"], answer["lock"]
     told = {
         "host": question["host"],
+        "node": question["node"],
         "pid": question["pid"],
         "name": question["name"],
         "lock": lock,

@@ -29,23 +29,24 @@ log = logging.getLogger("coordinator.resource")
 
 def link_of(job: Job, rc: Address | None, host: str, slots: int) -> Link:
     """A job's line to the ResourceController at ``rc``, or, without one, to its own with ``slots`` on ``host``."""
-    own = {name: rule for name, rule in job.resources.items() if rule is not None}
+    own = job.own_rules
     if rc is not None and not own:
         return RemoteLink(rc)
-
-    def controller() -> ResourceController:
-        from coordinator.resource import ResourceController
-
-        made = ResourceController(job.name, hosts={host: float(slots)}, directory=os.path.dirname(job.files.base))
-        for resource, rule in own.items():
-            made.setrule(resource, list(rule))
-        return made
-
     if rc is None:
         # Shelves that are there already are opened at once, since what is wrong with them stops the start.
         kept = any(os.path.lexists(f"{job.files.base}.{kind}") for kind in ("rules", "rsrc", "built"))
-        return EmbeddedLink(controller, None if own or kept else (host, slots))
-    return OwnRules(RemoteLink(rc), controller(), set(own))
+        return EmbeddedLink(lambda: own_controller(job, host, slots), None if own or kept else (host, slots))
+    return OwnRules(RemoteLink(rc), own_controller(job, host, slots), set(own))
+
+
+def own_controller(job: Job, host: str, slots: int) -> ResourceController:
+    """A job's own, with the rules that it brought, and what was built by them before. Raises BadRule, StateError."""
+    from coordinator.resource import ResourceController
+
+    made = ResourceController(job.name, hosts={host: float(slots)}, directory=os.path.dirname(job.files.base))
+    for resource, rule in job.own_rules.items():
+        made.setrule(resource, list(rule))
+    return made
 
 
 class EmbeddedLink:

@@ -77,6 +77,11 @@ class Job:
         self.interrupted = False
         self.over: Outcome | None = None
 
+    @property
+    def own_rules(self) -> dict[str, Any]:
+        """Those that the job brought: {resource: (path, command)}."""
+        return {name: rule for name, rule in self.resources.items() if rule is not None}
+
     def useful(self) -> int:
         """How many processors there is work for."""
         ledger = self.run.ledger

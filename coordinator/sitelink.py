@@ -1,7 +1,8 @@
 """Under a scheduler: what a user asked of it, and a job's line to no ResourceController.
 
 ``--executor=slurm --ntasks=N`` makes a :class:`Site`. Each of the N is a slot of its own, named ``slurm-1`` ...; who
-gets how much is the scheduler's business, so that the link never has news. Nothing is started here.
+gets how much is the scheduler's business, so that the link never has news. Rules that the job brought are answered
+here, for the nodes on which slots happen to be. Nothing is started here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordinator.core.needs import Needs
+from coordinator.embedded import EmbeddedLink, own_controller
 from coordinator.errors import BadOption, NoSuchRule
 from coordinator.executors.local import LocalExecutor
 from coordinator.executors.named import job_executor
@@ -23,9 +25,9 @@ from coordinator.options import NEEDS
 if TYPE_CHECKING:
     import asyncio
 
-NO_RESOURCES = (
-    "there are no resources under a scheduler, since no ResourceController keeps rules for its nodes: run the job "
-    "under one, without --executor, or make the file before"
+NO_RULE = (
+    "under a scheduler no ResourceController keeps rules, and a job has those that it brings: give the script's third "
+    "argument as a dictionary {{{0!r}: (path, command)}}, or make the file before"
 )
 
 
@@ -54,22 +56,33 @@ class Site:
     def executor(self, job: Job, warm: tuple[int, int] | None) -> SiteExecutor:
         """What starts keepers there. ``warm``: one of this machine that was forked beforehand, and is not needed.
 
-        Raises BadOption, for a name that nobody knows and for a job that has resources.
+        Raises BadOption, for a name that nobody knows and for a job that has resources without rules.
         """
         LocalExecutor(warm).dismiss()
-        if job.resources:
-            raise BadOption(NO_RESOURCES)
+        for name in sorted(job.resources.keys() - job.own_rules.keys()):
+            raise BadOption(NO_RULE.format(name))
         return SiteExecutor(job_executor(self.kind), self.needs, job.files.base, job.name)
 
-    def link(self) -> SiteLink:
-        return SiteLink(self.kind, self.count)
+    def link(self, job: Job) -> SiteLink:
+        """Raises BadRule, StateError."""
+        if not job.own_rules:
+            return SiteLink(self.kind, self.count)
+        rules = own_controller(job, self.kind, self.count)
+        return SiteLink(self.kind, self.count, EmbeddedLink(lambda: rules))
 
 
 class SiteLink:
-    """See :class:`~coordinator.link.Link`."""
+    """See :class:`~coordinator.link.Link`. ``rules``: what answers processors' questions about resources, if any.
 
-    def __init__(self, kind: str, count: int) -> None:
+    What is built on a node is there for all slots on it, and for whoever has one of their names later elsewhere it is
+    not: so it is the node that questions are asked for, which each processor says."""
+
+    def __init__(self, kind: str, count: int, rules: EmbeddedLink | None = None) -> None:
         self._slots = {f"{kind}-{number}": 1 for number in range(1, count + 1)}
+        self._rules = rules
+        #: {(slot, pid): the node}, of processors that have asked
+        self._nodes: dict[tuple[str, int], str] = {}
+        self._tell: Callable[[], dict[str, Any]] = dict
 
     def first(self, told: dict[str, Any]) -> dict[str, Any] | None:
         hosts = {host: {"maxload": 1.0} for host in self._slots}
@@ -82,12 +95,28 @@ class SiteLink:
         hear: Callable[[dict[str, Any]], None],
     ) -> None:
         """There will be no news."""
+        self._tell = tell
 
     def step(self) -> None:
-        """Nobody is told."""
+        """Who is gone holds no lock."""
+        if self._rules is None:
+            return
+        for host, pid in self._tell()["gone"]:
+            self._rules.controller.processor_gone(self._nodes.pop((host, pid), host), pid)
+        self._rules.controller.tick()
+        self._rules.ask_again()
 
     def ask(self, method: str, note: dict[str, Any], heard: Heard) -> None:
-        heard(NoSuchRule(NO_RESOURCES))
+        if self._rules is None:
+            heard(NoSuchRule(NO_RULE.format(note.get("name"))))
+            return
+        slot, pid, node = note.get("host"), note.get("pid"), note.get("node")
+        if isinstance(slot, str) and isinstance(pid, int) and isinstance(node, str):
+            self._nodes[slot, pid] = node
+            note = {**note, "host": node}
+        self._rules.ask(method, note, heard)
 
     def finish(self, message: str) -> None:
         """Nobody is told."""
+        if self._rules is not None:
+            self._rules.controller.close()

@@ -185,7 +185,7 @@ class Coordinator:
         job.url = self._door.url
         host = "localhost" if rc is None else socket.gethostname()
         site = self._site
-        self._link = site.link() if site is not None else link_of(job, rc, host, self._local or os.cpu_count() or 1)
+        self._link = site.link(job) if site is not None else link_of(job, rc, host, self._local or os.cpu_count() or 1)
         only = host if rc is None and site is None else None
         self._registration = Registration(job, self._door, self._link, self._claims, only)
         plan = self._registration.first()

@@ -202,13 +202,48 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(
     assert not (tmp_path / "JOB.site").exists()
 
 
-def test_local_and_executor_exclude_each_other_and_resources_need_hosts(farm: Farm) -> None:
+def test_local_and_executor_exclude_each_other_and_a_resource_needs_its_rule(farm: Farm) -> None:
     ended = farm.run("--executor=local", local=1)
     assert "--local and --executor exclude each other" in ended.err
-    farm.script(BODY, call='client, server, {"r": ("/tmp/r", "touch %s")}, __file__')
+    farm.script(BODY, call='client, server, ["hg17"], __file__')
     ended = farm.run(*SITE, local=None)
     assert ended.status == 2
-    assert "there are no resources under a scheduler" in ended.err
+    assert "give the script's third argument as a dictionary {'hg17': (path, command)}" in ended.err
+
+
+OPENING = """
+    def client(server):
+        for task_id in server:
+            with server.open_resource("words") as words:
+                server.result(words.read())
+            yield task_id
+
+    def server(n=20):
+        yield from range(n)
+"""
+
+
+def test_a_rule_of_the_job_builds_once_on_a_node_and_anew_when_it_was_changed(farm: Farm, tmp_path: Path) -> None:
+    for text, builds in (("one", 1), ("one", 1), ("two", 2)):
+        rule = str(tmp_path / "local" / "words"), f"echo x >>{tmp_path}/built; echo {text} >%s"
+        farm.script(OPENING, call=f'client, server, {{"words": {rule!r}}}, __file__')
+        ended = farm.run(*SITE, "--ntasks=2", local=None)
+        assert ended.status == 0, ended.err
+        assert (tmp_path / "built").read_text() == "x\n" * builds
+        assert {value for _, value in ended.results} == {f"{text}\n"}
+        assert not farm.command("redo", "JOB", "--all").status
+
+
+def test_who_was_taken_away_while_it_built_holds_nobody_up(farm: Farm, tmp_path: Path) -> None:
+    rule = str(tmp_path / "words"), f"[ -e {tmp_path}/go ] || {{ touch {tmp_path}/begun; sleep 1000; }}; echo text >%s"
+    farm.script(OPENING, call=f'client, server, {{"words": {rule!r}}}, __file__')
+    with start(farm, "--ntasks=1", "--n=3") as running:
+        running.until(lambda: (tmp_path / "begun").exists(), "began to build")
+        (tmp_path / "go").touch()
+        LocalJobs(spool=spool()).cancel([("1", None, 1)])
+        ended = running.wait()
+    assert ended.status == 0, ended.err
+    assert [value for _, value in ended.results] == ["text\n"] * 3
 
 
 def test_options_of_users_keep_their_names_where_no_scheduler_is_named(farm: Farm) -> None:
