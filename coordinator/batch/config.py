@@ -124,6 +124,7 @@ class Config:
     DefResource: dict[str, Any]
     #: see :meth:`job_template`
     JobTemplate: dict[str, Any]
+    #: what a job tells as its hostname
     Hostname: str
     #: "stop": what a failed job's batch would submit after it waits; "continue": it does not
     OnFailure: str

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from coordinator.batch import submission
+from coordinator.batch.config import config
 from coordinator.batch.deleting import set_back
 from coordinator.batch.executors import JobExecutor, executor
 from coordinator.batch.home import home, this_job
@@ -33,7 +34,7 @@ def get_job_info(BatchID: int | None = None, JobIndex: int | None = None, SetID:
     place = _mine(BatchID, JobIndex)
     if SetID and place is not None:
         began = os.environ.get(BEGAN, "")
-        told = {"kind": "begin", "by": list(place), "host": os.uname().nodename}
+        told = {"kind": "begin", "by": list(place), "host": config.Hostname}
         return _report({**told, "began": float(began) if began.isdecimal() else time.time()})
     at = home()
     batch, index = place[:2] if place is not None else _named(BatchID, JobIndex)

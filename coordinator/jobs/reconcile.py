@@ -207,16 +207,17 @@ def _judged(one: Found, status: Status | None, now: float) -> Verdict | None:
     stage = Stage.BEGUN if runs and was.stage in (Stage.WRITTEN, Stage.SENT) else was.stage
     native = one.native if one.begun and one.native != one.submission.native else was.native
     after = replace(was, stage=stage, silent_since=since, native=native)
+    said = was.host if was.asked else ""  # by the job, which may have a name of its own for its host
     if status is not None:
         after = replace(
-            after, seen=status.state.value, forgotten=status.forgotten, host=status.host or was.host,
+            after, seen=status.state.value, forgotten=status.forgotten, host=said or status.host or was.host,
             words=status.words if end is None else was.words,
         )  # fmt: skip
     if end is None:
         return None if after == was else Verdict(was, after, None)
     ended = replace(
         after, stage=Stage.OVER, outcome=end.outcome, code=end.code, signal=end.signal, cause=end.cause.value,
-        words=end.words, host=end.host or after.host, began=end.began if end.began is not None else after.began,
+        words=end.words, host=said or end.host or after.host, began=end.began if end.began is not None else after.began,
         ended=end.ended if end.ended is not None else now, wall_s=end.used.wall_s, cpu_s=end.used.cpu_s,
         memory=end.used.memory, forgotten=False,
     )  # fmt: skip

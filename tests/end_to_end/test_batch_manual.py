@@ -257,6 +257,16 @@ def test_what_is_known_of_a_job_is_in_its_metadata(batches: Batches) -> None:
         psu.get_job_info(batch, 7)
 
 
+def test_a_job_tells_the_name_that_the_configuration_has_for_its_host(batches: Batches) -> None:
+    named = batches.program(
+        "psu.config.Hostname = 'node7.example.org'; psu.get_job_info(SetID=True); psu.set_complete()"
+    )
+    batch = batches.run(named, "exit 4")
+    batches.until(lambda: bool(states()) and psu.get_job_info(batch, 0)["qstat"].get("outcome") == "ok")
+    assert psu.get_job_info(batch, 0)["hostname"] == "node7.example.org"  # although the node has told its own by then
+    assert psu.get_job_info(batch, 1)["hostname"] == os.uname().nodename
+
+
 # --- user API: job submission ---------------------------------------------------------------------------
 
 
