@@ -30,7 +30,8 @@ UNLESS_DONE: Mapping[str, Any] = {"state": ["complete", "collected"]}
 
 def get_job_info(BatchID: int | None = None, JobIndex: int | None = None, SetID: bool = False) -> dict[str, Any]:
     """The JobInfo of a job; by default of the one that calls. ``SetID``: it has begun, here: its state becomes run, and
-    hostname and ClusterID are kept. Raises NoSuchJob, and StateError if another attempt has taken its place."""
+    hostname and ClusterID are kept. Its ``qstat`` is what was seen last: no scheduler is asked (get_queue does).
+    Raises NoSuchJob, and StateError if another attempt has taken its place."""
     place = _mine(BatchID, JobIndex)
     if SetID and place is not None:
         began = os.environ.get(BEGAN, "")

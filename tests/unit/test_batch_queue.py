@@ -28,6 +28,7 @@ class Quiet(psu.JobExecutor):
 
     def __init__(self) -> None:
         self.taken: list[str] = []
+        self.looks = 0
 
     def submit(self, JobInfo: dict[str, Any], Spawn: bool = False) -> str:
         self.taken.append(JobInfo["script"])
@@ -37,6 +38,7 @@ class Quiet(psu.JobExecutor):
         self.taken.remove(JobInfo["ClusterID"])
 
     def qstat(self) -> dict[str, list[str]]:
+        self.looks += 1
         return {f"q{number}": ["job", "R"] for number in range(1, len(self.taken) + 1)}
 
 
@@ -119,6 +121,21 @@ def test_a_terminal_shows_a_table_and_a_file_plain_lines_whatever_is_imported(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     dashboard.show(seen())
     assert "which (* runs)" in capsys.readouterr().out
+
+
+def test_the_last_record_of_a_job_is_that_of_the_last_look_and_who_asks_for_it_asks_no_scheduler(quiet: Quiet) -> None:
+    batch = add({}, {})
+    psu.submit_jobs(quiet)
+    psu.get_queue(Verbose=False, Executor=quiet)
+    looks = quiet.looks
+    assert looks > 0
+    for _ in range(5):
+        assert [psu.get_job_info(batch, index)["qstat"]["state"] for index in (0, 1)] == ["runs", "runs"]
+    quiet.taken = []
+    assert psu.get_job_info(batch, 0)["qstat"]["state"] == "runs"
+    assert quiet.looks == looks
+    psu.get_queue(Verbose=False, Executor=quiet)
+    assert psu.get_job_info(batch, 0)["qstat"]["state"] == "unknown"
 
 
 # --- totals ----------------------------------------------------------------------------------------------
