@@ -1,8 +1,7 @@
 """The conditions by which people choose jobs: ``name LIKE "%2009%" AND BatchID > 20210101000000``.
 
-The calls that list and submit jobs read a filter with :func:`parse` and ask the store with :func:`clause`. A filter is
-read here and bound to columns that we name; no character of it gets into SQL. It means what SQLite would make of the
-same text::
+The calls that list and submit jobs read a filter with :func:`parse`; what comes of it is a value of :mod:`.conditions`.
+Nothing is asked of a store here. A filter means what SQLite would make of the same text::
 
     condition   column (= == != <> < > <= >=) value      column [NOT] LIKE 'text'     column [NOT] GLOB 'text'
                 column [NOT] IN (value, ...)             column [NOT] BETWEEN value AND value
@@ -13,24 +12,32 @@ Columns and keywords are the same in capitals and small letters. Text stands in 
 inside it; in either it is always text, never a column. Numbers are whole or decimal. A number in quotes is a number
 where the column is one, a whole number is text where the column is text; every other mixture is refused, since no two
 databases agree on it.
-
-What a database other than SQLite does otherwise: LIKE may take accented capitals for their small letters; equality and
-order of text are those of the column's collation; GLOB is SQLite's own, and refused there.
 """
 
 from __future__ import annotations
 
-import operator
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Float, String, and_, cast, literal, not_, or_, true
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
-
+from coordinator.batch.conditions import (
+    COLUMNS,
+    COMPARISONS,
+    REAL,
+    TEXT,
+    AllOf,
+    AnyOf,
+    Between,
+    Compare,
+    Condition,
+    Glob,
+    IsNull,
+    Like,
+    Not,
+    OneOf,
+    Value,
+)  # fmt: skip
 from coordinator.errors import BadFilter
 
 MOST_CHARACTERS, DEEPEST = 10_000, 50
@@ -40,17 +47,8 @@ MOST_INTEGER = 2**63 - 1
 #: so many digits of a decimal number are the same on every machine
 MOST_DIGITS = 15
 
-TEXT, INTEGER, REAL = "text", "a whole number", "a number"
-#: {column: what it holds}
-COLUMNS = {"BatchID": INTEGER, "JobIndex": INTEGER, "name": TEXT, "batch_type": TEXT, "state": TEXT, "priority": REAL}
-
 _COLUMNS = {name.lower(): name for name in COLUMNS}
 _KEYWORDS = frozenset(("and", "or", "not", "like", "glob", "in", "between", "is", "null"))
-_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys(("=", "=="), operator.eq),
-    **dict.fromkeys(("!=", "<>"), operator.ne),
-    **{"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge},
-}
 _TOKEN = re.compile(
     r"""(?P<blank>[ \t\r\n\f]++)
     |(?P<text>'(?:[^']|'')*+'|"(?:[^"]|"")*+")
@@ -64,67 +62,6 @@ _UNBINDABLE = re.compile("[\x00\ud800-\udfff]")
 #: characters of the filter that a message shows on either side of the place
 _AROUND = 50
 
-Value = str | int | float
-
-
-@dataclass(frozen=True)
-class Compare:
-    """``sign``: one of = == != <> < > <= >=; ``value``: of the kind that the column holds."""
-
-    column: str
-    sign: str
-    value: Value
-
-
-@dataclass(frozen=True)
-class Like:
-    column: str
-    pattern: str
-
-
-@dataclass(frozen=True)
-class Glob:
-    column: str
-    pattern: str
-
-
-@dataclass(frozen=True)
-class OneOf:
-    column: str
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Between:
-    column: str
-    least: Value
-    most: Value
-
-
-@dataclass(frozen=True)
-class IsNull:
-    column: str
-
-
-@dataclass(frozen=True)
-class Not:
-    condition: Condition
-
-
-@dataclass(frozen=True)
-class AllOf:
-    """Of none, everything."""
-
-    conditions: tuple[Condition, ...]
-
-
-@dataclass(frozen=True)
-class AnyOf:
-    conditions: tuple[Condition, ...]
-
-
-Condition = Compare | Like | Glob | OneOf | Between | IsNull | Not | AllOf | AnyOf
-
 
 def parse(text: str) -> Condition:
     """An empty filter is no condition: :class:`AllOf` of none. Raises BadFilter, which shows the place."""
@@ -132,64 +69,6 @@ def parse(text: str) -> Condition:
         raise BadFilter(f"the filter has {len(text):,} characters; it may have {MOST_CHARACTERS:,}")
     reader = _Reader(text)
     return reader.filter() if text.strip(" \t\r\n\f") else AllOf(())
-
-
-def clause(condition: Condition, columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
-    """For a WHERE, all values bound. ``columns``: {name in :data:`COLUMNS`: the store's column}.
-
-    GLOB raises BadFilter when it is made into SQL for another database than SQLite.
-    """
-    match condition:
-        case AllOf(conditions):
-            return and_(true(), *(clause(each, columns) for each in conditions))
-        case AnyOf(conditions):
-            return or_(*(clause(each, columns) for each in conditions))
-        case Not(inner):
-            return not_(clause(inner, columns))
-        case Compare(name, sign, value):
-            compared: ColumnElement[bool] = _COMPARISONS[sign](columns[name], _bound(value))
-            return compared
-        case OneOf(name, values):
-            return columns[name].in_([_bound(value) for value in values])
-        case Between(name, least, most):
-            return columns[name].between(_bound(least), _bound(most))
-        case IsNull(name):
-            return columns[name].is_(None)
-        case Like(name, pattern):
-            # An escape of our own: a backslash is a character for SQLite, and an escape for others.
-            escaped = pattern.replace("~", "~~")
-            return _text(name, columns).ilike(literal(escaped, String()), escape="~")
-        case Glob(name, pattern):
-            return _SqliteGlob(_text(name, columns), literal(pattern, String()))
-
-
-class _SqliteGlob(FunctionElement[bool]):
-    """``text GLOB pattern``."""
-
-    name = "glob"
-    type = Boolean()
-    inherit_cache = True
-
-
-@compiles(_SqliteGlob)
-def _refuse_glob(element: _SqliteGlob, compiler: Any, **told: Any) -> NoReturn:
-    raise BadFilter(f"GLOB is SQLite's own, and the jobs are kept by {compiler.dialect.name}: write LIKE")
-
-
-@compiles(_SqliteGlob, "sqlite")
-def _glob(element: _SqliteGlob, compiler: Any, **told: Any) -> str:
-    text, pattern = (compiler.process(each, **told) for each in element.clauses)
-    return f"({text} GLOB {pattern})"
-
-
-def _text(name: str, columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
-    return columns[name] if COLUMNS[name] is TEXT else cast(columns[name], String())
-
-
-def _bound(value: Value) -> ColumnElement[Any]:
-    if isinstance(value, str):
-        return literal(value, String())
-    return literal(value, BigInteger() if isinstance(value, int) else Float())
 
 
 @dataclass(frozen=True)
@@ -252,7 +131,7 @@ class _Reader:
         if self._next.kind != "column":
             self._refuse(f"a column ({', '.join(COLUMNS)}), NOT or ( was expected")
         column = self._take().said
-        if self._next.said in _COMPARISONS and self._next.kind == "sign":
+        if self._next.said in COMPARISONS and self._next.kind == "sign":
             return Compare(column, self._take().said, self._value(column))
         if self._takes("is"):
             negated = self._takes("not")

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, select, true
 
-from coordinator.batch.filters import clause, parse
+from coordinator.batch.conditions import clause
+from coordinator.batch.filters import parse
 from coordinator.errors import BadFilter, BadInput
 from coordinator.jobs import schema
 from coordinator.jobs.records import Job

@@ -13,12 +13,9 @@ from sqlalchemy import BigInteger, Column, Engine, Float, MetaData, String, Tabl
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
-from coordinator.batch.filters import (
+from coordinator.batch.conditions import (
     COLUMNS,
-    DEEPEST,
     INTEGER,
-    MOST_CHARACTERS,
-    MOST_CONDITIONS,
     REAL,
     TEXT,
     AllOf,
@@ -31,8 +28,8 @@ from coordinator.batch.filters import (
     Not,
     OneOf,
     clause,
-    parse,
 )  # fmt: skip
+from coordinator.batch.filters import DEEPEST, MOST_CHARACTERS, MOST_CONDITIONS, parse
 from coordinator.errors import BadFilter, BadInput, from_fault
 
 KINDS: dict[str, Any] = {TEXT: String, INTEGER: BigInteger, REAL: Float}
