@@ -13,6 +13,7 @@ from coordinator.batch.selection import ids
 from coordinator.errors import BadInput
 from coordinator.jobs.information import info_of
 from coordinator.jobs.records import job_of
+from coordinator.tables import visible
 
 _KEYS = ("stdout", "stderr")
 
@@ -79,15 +80,10 @@ def lines_of(path: str, lines: int | None, pattern: re.Pattern[str] | None) -> I
     except FileNotFoundError:
         return ["(nothing was printed yet, or the file was removed)"]
     with file:
-        found = (plain(line.rstrip("\n")) for line in file)
+        found = (visible(line.rstrip("\n"), keep="\t") for line in file)
         chosen = (line for line in found if pattern is None or pattern.search(line))
         if lines is None:
             return list(chosen)
         if lines < 0:
             return [line for _, line in zip(range(-lines), chosen, strict=False)]
         return deque(chosen, maxlen=lines)
-
-
-def plain(line: str) -> str:
-    """Without control characters but tabs."""
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)

@@ -17,7 +17,6 @@ from coordinator.batch.candidates import waiting
 from coordinator.batch.deleting import set_back
 from coordinator.batch.executors import JobExecutor, executor, name_of
 from coordinator.batch.home import home
-from coordinator.batch.joblogs import plain
 from coordinator.batch.selection import of_filter
 from coordinator.batch.submission import reconciled
 from coordinator.jobs import schema
@@ -108,10 +107,9 @@ def overview(chosen: ColumnElement[bool], by: JobExecutor) -> Overview:
         order = (jobs.c.batch_id, jobs.c.job_index)
         for batch, index, state in connection.execute(select(*order, jobs.c.state).where(chosen).order_by(*order)):
             table[batch][state].append(index)
-        # Names are data: nothing of them acts on a terminal.
-        found.queue = {batch: {plain(state): some for state, some in states.items()} for batch, states in table.items()}
+        found.queue = {batch: dict(states) for batch, states in table.items()}
         titles = select(schema.batch.c.batch_id, schema.batch.c.name)
-        found.titles = {batch: plain(name) for batch, name in connection.execute(titles) if batch in table}
+        found.titles = {batch: name for batch, name in connection.execute(titles) if batch in table}
         own = and_(attempts.c.batch_id == jobs.c.batch_id, attempts.c.job_index == jobs.c.job_index)
         counted = select(attempts.c.batch_id, attempts.c.job_index, func.count()).join(jobs, own)
         counted = counted.where(attempts.c.stage == Stage.BEGUN.value, chosen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, true
+from sqlalchemy import ColumnElement, Table, and_, select, true
 
 from coordinator.batch.conditions import clause
 from coordinator.batch.filters import parse
@@ -39,16 +39,12 @@ def ids(told: object, what: str) -> list[int]:
 
 def of_batches(B: Batches, J: object = None) -> ColumnElement[bool]:
     """The jobs of batches, or some of them."""
-    table = schema.job
-    chosen = schema.among(table.c.batch_id, ids(B, "BatchID"))
-    return chosen if J is None else and_(chosen, schema.among(table.c.job_index, ids(J, "JobIndex")))
+    return _of(schema.job, B, J)
 
 
 def attempts_of_batches(B: Batches, J: object = None) -> ColumnElement[bool]:
     """The same, as a condition on attempts."""
-    table = schema.attempt
-    chosen = schema.among(table.c.batch_id, ids(B, "BatchID"))
-    return chosen if J is None else and_(chosen, schema.among(table.c.job_index, ids(J, "JobIndex")))
+    return _of(schema.attempt, B, J)
 
 
 def of_filter(Filter: str) -> ColumnElement[bool]:
@@ -84,3 +80,8 @@ def not_in_states(Unless: Mapping[str, Any]) -> ColumnElement[bool] | None:
         return None
     states = Unless.get("state", [])
     return schema.job.c.state.not_in([states] if isinstance(states, str) else list(states))
+
+
+def _of(table: Table, B: Batches, J: object) -> ColumnElement[bool]:
+    chosen = schema.among(table.c.batch_id, ids(B, "BatchID"))
+    return chosen if J is None else and_(chosen, schema.among(table.c.job_index, ids(J, "JobIndex")))

@@ -56,7 +56,6 @@ def spawn_resubmit(
     ``spawn_state``: ``init`` leaves it to the next submit_jobs to submit them.
     """
     at, table = home(), schema.attempt
-    take_up(at.store, at.inbox)
     submission.look(at)
     with at.store.writing() as connection:
         job = job_of(connection, BatchID, JobIndex)
