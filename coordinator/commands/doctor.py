@@ -14,20 +14,23 @@ from coordinator.commands import CONTEXT, document, finite, json_option, print_j
 
 
 @click.command(context_settings=CONTEXT)
+@click.argument("executors", metavar="[EXECUTOR]...", nargs=-1)
 @click.option("--wait", type=float, default=60.0, callback=finite, metavar="SECONDS", show_default=True,
               help="So long a job may wait in a queue.")  # fmt: skip
 @click.option("--look", is_flag=True, help="Only look which schedulers there are; submit nothing.")
 @json_option
-def doctor(wait: float, look: bool, as_json: bool) -> int:
-    """Run a job of a second through each scheduler that is here, from the current directory.
+def doctor(executors: tuple[str, ...], wait: float, look: bool, as_json: bool) -> int:
+    """Run a job of a second through each scheduler that is here, from the current directory; or through each EXECUTOR
+    that is named, which may be a host (ssh:HOST), too.
 
-    Exit status 0 if all that are here work, 1 if one does not.
+    Exit status 0 if all that are here work, 1 if one does not, also if one that is named is not here.
     """
     from coordinator.executors.checkup import ABSENT, OK, check_all
     from coordinator.tables import Column, Table, cell
 
-    findings = check_all(Path.cwd(), 0.0 if look else max(wait, 1.0))
-    status = int(any(finding.verdict not in (OK, ABSENT) for finding in findings))
+    findings = check_all(Path.cwd(), 0.0 if look else max(wait, 1.0), executors)
+    well = (OK,) if executors else (OK, ABSENT)
+    status = int(any(finding.verdict not in well for finding in findings))
     if as_json:
         print_json(document("doctor", executors=[asdict(finding) for finding in findings]))
         return status

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from coordinator.core.statuses import Intent, State, Status, mark_of
 from coordinator.errors import BadInput, CoordinatorError, LaunchFailed, SchedulerAbsent
 from coordinator.executors.jobexecutor import JobExecutor
 from coordinator.executors.jobscript import Element, Exit, exit_of
-from coordinator.executors.named import FILE, LOCAL, dialect_of, job_executor, names
+from coordinator.executors.named import FILE, LOCAL, SSH, dialect_of, job_executor, names
 
 #: verdicts
 OK, ABSENT, WAITS, FAILED = "ok", "not here", "waits", "failed"
@@ -40,7 +40,9 @@ class Finding:
 
 def lacking(name: str) -> list[str]:
     """The commands of an executor that are not on PATH. Raises BadOption."""
-    return [] if name in (LOCAL, FILE) else [p for p in dialect_of(name).programs if shutil.which(p) is None]
+    if name in (LOCAL, FILE) or name.startswith(SSH):
+        return []
+    return [program for program in dialect_of(name).programs if shutil.which(program) is None]
 
 
 def check(name: str, place: Path, wait_s: float, named: Callable[[str], JobExecutor] = job_executor) -> Finding:
@@ -63,9 +65,9 @@ def check(name: str, place: Path, wait_s: float, named: Callable[[str], JobExecu
         return Finding(name, FAILED, version, words)
 
 
-def check_all(place: Path, wait_s: float) -> list[Finding]:
-    """But for the one that needs a person."""
-    return [check(name, place, wait_s) for name in names() if name != FILE]
+def check_all(place: Path, wait_s: float, wanted: Sequence[str] = ()) -> list[Finding]:
+    """Those of these names, or all that can be named here but for the one that needs a person. Raises BadOption."""
+    return [check(name, place, wait_s) for name in wanted or names() if name != FILE or wanted]
 
 
 def _send(executor: JobExecutor, version: str, place: Path, wait_s: float) -> Finding:

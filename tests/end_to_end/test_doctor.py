@@ -28,6 +28,19 @@ def test_a_job_comes_through_this_machine_and_what_is_not_here_is_said(
     assert ended.status == 0
 
 
+def test_executors_that_are_named_are_looked_at_and_no_others_hosts_too(farm: Farm) -> None:
+    ended = farm.command("doctor", "local", "ssh:nowhere.invalid", "--look", "--json")
+    local, host = json.loads(ended.out)["executors"]
+    assert (local["name"], local["verdict"]) == ("local", OK)
+    assert (host["name"], host["verdict"]) == ("ssh:nowhere.invalid", FAILED)
+    assert "nowhere.invalid is not known on this machine" in host["words"]
+    assert ended.status == 1
+    assert farm.command("doctor", "local", "--look").status == 0
+    nobody = farm.command("doctor", "qsub")
+    assert nobody.status == 2
+    assert "there is no executor 'qsub'; there are local" in nobody.err
+
+
 def test_the_job_has_run_where_it_says_and_leaves_nothing(tmp_path: Path) -> None:
     found = check("local", tmp_path, 50.0)
     assert (found.verdict, found.words) == (OK, "")
