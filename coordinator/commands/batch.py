@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _WHERE = "coordinator.batch.where"
+#: (option, what it takes, help)
+_NEEDS = (
+    ("--memory", "SIZE", "500M, 1gb, ..."),
+    ("--time", "TIME", "04:59:00, 90m, 1.5h, ..."),
+    ("--cores", "N", "Of each job."),
+    ("--gpus", "N", "Of each job."),
+    ("--queue", "NAME", "A queue or a partition."),
+    ("--account", "NAME", "Who pays."),
+)
 
 
 class _Batch(click.Group):
@@ -68,6 +77,18 @@ def executor_option(command: F) -> F:
     return click.option("--executor", metavar="NAME", help="What runs jobs: local, slurm, ... (config.Executor).")(
         command
     )
+
+
+def needs_options(times: bool = False) -> Callable[[F], F]:
+    """What jobs need, for a keyword argument each. ``times``: what is no name may be said as ``x2``, too."""
+
+    def decorate(command: F) -> F:
+        for name, metavar, words in reversed(_NEEDS):
+            shown = f"{metavar}|x2" if times and metavar != "NAME" else metavar
+            command = click.option(name, metavar=shown, help=words)(command)
+        return command
+
+    return decorate
 
 
 def _configured(option: str, key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
@@ -125,12 +146,7 @@ def submitter(name: str | None) -> JobExecutor:
 @click.option("--script", required=True, metavar="COMMAND", help="A command line with {fields} of the job, or a file.")
 @click.option("--count", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="So many jobs, from 0.")
 @click.option("--name", metavar="TEXT", help="For people and filters.  [default: that of the program]")
-@click.option("--memory", metavar="SIZE", help="500M, 1gb, ...")
-@click.option("--time", metavar="TIME", help="04:59:00, 90m, 1.5h, ...")
-@click.option("--cores", metavar="N", help="Of each job.")
-@click.option("--gpus", metavar="N", help="Of each job.")
-@click.option("--queue", metavar="NAME", help="A queue or a partition.")
-@click.option("--account", metavar="NAME", help="Who pays.")
+@needs_options()
 @click.option("--priority", type=float, default=1.0, show_default=True, help="From 100 on before all other batches.")
 @click.option("--retries", metavar="N|CAUSE=N,...", help="Tried again by itself so often: 2, or memory=1,node=3,any=1.")
 @executor_option

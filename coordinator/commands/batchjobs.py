@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coordinator.commands import CONTEXT, document, json_option, print_json
-from coordinator.commands.batch import executor_option, looked, submitter, typed, warn, where_options
+from coordinator.commands.batch import executor_option, looked, needs_options, submitter, typed, warn, where_options
 from coordinator.commands.batchsubmit import wait_for
 from coordinator.errors import NoSuchJob
 
@@ -222,12 +222,7 @@ def cancel(id: int, jobs: tuple[Spans, ...], as_json: bool) -> int:
 @jobs_argument
 @click.option("--failed", is_flag=True, help="Those that failed or were lost, and those that end without a word.")
 @click.option("--all", "everything", is_flag=True, help="Every job of the batch, also those that are complete.")
-@click.option("--memory", metavar="SIZE|x2", help="Give them this, or twice as much.")
-@click.option("--time", metavar="TIME|x2", help="The same of their time.")
-@click.option("--cores", metavar="N|x2", help="The same of their cores.")
-@click.option("--gpus", metavar="N|x2", help="The same of their GPUs.")
-@click.option("--queue", metavar="NAME", help="Another queue or partition.")
-@click.option("--account", metavar="NAME", help="Somebody else pays.")
+@needs_options(times=True)
 @click.option("--submit/--no_submit", default=True, help="Submit them at once.  [default: submit]")
 @click.option("--wait", is_flag=True, help="Go on until none of the batch can, as `submit --wait`.")
 @executor_option
@@ -237,7 +232,8 @@ def rerun(
     id: int, jobs: tuple[Spans, ...], failed: bool, everything: bool, submit: bool, wait: bool, executor: str | None,
     as_json: bool, **needs: str | None,
 ) -> int:  # fmt: skip
-    """Run jobs of a batch again, with other resources where they are named. What is under way at them is ended."""
+    """Run jobs of a batch again, with other resources where they are named: x2 is twice what it was. What is under
+    way at them is ended."""
     from coordinator.batch import rerunning, submission
     from coordinator.batch.executors import executor as named
     from coordinator.jobs import schema
