@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from coordinator.batch.config import config
 from coordinator.batch.executors import JobExecutor, executor, jobs_named
@@ -23,7 +23,7 @@ from coordinator.errors import BadInput, NoSuchJob, NotCancelled
 from coordinator.jobs import changes, schema
 from coordinator.jobs.cancelling import cancel
 from coordinator.jobs.records import Job, jobs_where
-from coordinator.jobs.states import Stage
+from coordinator.jobs.states import INIT, Stage
 from coordinator.jobs.submitting import one_at_a_time
 
 
@@ -97,7 +97,19 @@ def set_back(
         for reason in end_attempts(chosen, spared):
             print(f"an attempt that was under way could not be ended: {reason}")
         with at.store.writing() as connection:
+            wait_no_longer(connection, chosen, spared)
             return changes.change_many(connection, chosen, fields, spared)
+
+
+def wait_no_longer(
+    connection: Connection, chosen: ColumnElement[bool], spared: Callable[[Job], bool] | None = None
+) -> None:
+    """Jobs that are in init already, and wait for their next try, may go at once: so says who sets them back."""
+    table = schema.job
+    pausing = jobs_where(connection, and_(chosen, table.c.state == INIT, table.c.not_before > 0))
+    some = [job.id for job in pausing if spared is None or not spared(job)]
+    if some:
+        connection.execute(update(table).where(schema.among(schema.pair(table), some)).values(not_before=0.0))
 
 
 def end_attempts(chosen: ColumnElement[bool], spared: Callable[[Job], bool] | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from coordinator.batch import deleting, resources, submission
 from coordinator.batch.candidates import left
@@ -116,8 +116,7 @@ def rerun(ids: Sequence[JobId], told: Mapping[str, Any], by: JobExecutor) -> tup
         with at.store.writing() as connection:
             for fields, some in groups.items():
                 these = schema.among(schema.pair(jobs), some)
-                # One that waits for its next try is not to wait any longer.
-                connection.execute(update(jobs).where(these, jobs.c.state == INIT).values(not_before=0.0))
+                deleting.wait_no_longer(connection, these)
                 changes.change_many(connection, these, {"state": INIT, **json.loads(fields)})
     return sum(map(len, groups.values())), list(dict.fromkeys(words))
 

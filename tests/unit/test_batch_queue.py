@@ -6,6 +6,7 @@ No job is started: attempts are written into the store as a submission leaves th
 from __future__ import annotations
 
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,18 @@ def test_the_last_record_of_a_job_is_that_of_the_last_look_and_who_asks_for_it_a
     assert quiet.looks == looks
     psu.get_queue(Verbose=False, Executor=quiet)
     assert psu.get_job_info(batch, 0)["qstat"]["state"] == "unknown"
+
+
+def test_a_job_that_pauses_before_its_next_try_goes_at_once_when_somebody_sets_it_back(quiet: Quiet) -> None:
+    batch = add({"sample": "liver"}, {"sample": "lung"})
+    with home().store.writing() as connection:
+        connection.execute(schema.job.update().values(not_before=time.time() + 3000))
+    assert psu.submit_jobs(quiet) == 0
+    psu.set_batch_field(batch, Unless={"sample": "liver"})
+    assert psu.submit_jobs(quiet) == 1
+    assert [psu.get_job_info(batch, index)["state"] for index in (0, 1)] == ["init", "submit"]
+    psu.set_job_field(batch, 0)
+    assert psu.submit_jobs(quiet) == 1
 
 
 # --- totals ----------------------------------------------------------------------------------------------
