@@ -28,8 +28,6 @@ __all__ = ["batches"]
 
 #: (BatchID, JobIndex)
 Job = tuple[int, int]
-#: {how it ends: makes one that has ended so}
-ENDS: dict[str, Callable[[Batches], Job]] = {}
 
 
 def read_table() -> dict[str, dict[str, str]]:
@@ -46,14 +44,6 @@ def read_table() -> dict[str, dict[str, str]]:
 TABLE = read_table()
 
 
-def ends(words: str) -> Callable[[Callable[[Batches], Job]], Callable[[Batches], Job]]:
-    def kept(make: Callable[[Batches], Job]) -> Callable[[Batches], Job]:
-        ENDS[words] = make
-        return make
-
-    return kept
-
-
 def over(batches: Batches, script: str) -> Job:
     """A job that has run, and whose end is known."""
     batch = batches.add(script)
@@ -67,54 +57,6 @@ def said(batches: Batches, *words: str, code: int) -> Job:
     return over(
         batches, batches.program("\n".join(["psu.get_job_info(SetID=True)", *words, f"raise SystemExit({code})"]))
     )
-
-
-OWN_WORD = "psu.update_job({**psu.get_job_info(), 'state': 'half-way'})"
-
-
-@ends("exit 0, said complete")
-def _(batches: Batches) -> Job:
-    return said(batches, "psu.set_complete()", code=0)
-
-
-@ends("exit 0, never asked")
-def _(batches: Batches) -> Job:
-    return over(batches, "true")
-
-
-@ends("exit 0, asked, said nothing")
-def _(batches: Batches) -> Job:
-    return said(batches, code=0)
-
-
-@ends("exit 0, said a word of its own")
-def _(batches: Batches) -> Job:
-    return said(batches, OWN_WORD, code=0)
-
-
-@ends("exit 1, said complete")
-def _(batches: Batches) -> Job:
-    return said(batches, "psu.set_complete()", code=1)
-
-
-@ends("exit 1, never asked")
-def _(batches: Batches) -> Job:
-    return over(batches, "exit 1")
-
-
-@ends("exit 1, asked, said nothing")
-def _(batches: Batches) -> Job:
-    return said(batches, code=1)
-
-
-@ends("exit 1, said a word of its own")
-def _(batches: Batches) -> Job:
-    return said(batches, OWN_WORD, code=1)
-
-
-@ends("killed by a signal")
-def _(batches: Batches) -> Job:
-    return over(batches, "kill -9 $$")
 
 
 def vanished(batches: Batches) -> tuple[Job, Path]:
@@ -139,27 +81,19 @@ def seen(batches: Batches, job: Job, word: str) -> None:
     batches.until(lambda: bool(states()) and psu.get_job_info(*job)["qstat"]["state"] == word)
 
 
-def later(batches: Batches, seconds: float) -> None:
-    """A look at a time when so many seconds have passed."""
+def later(job: Job, seconds: float) -> Job:
+    """The same, after a look at a time when so many seconds have passed."""
     reconcile(home().store, home().inbox, jobs_named, clock=lambda: time.time() + seconds + 1)
+    return job
 
 
-@ends("vanished, nobody saw its end")
-def _(batches: Batches) -> Job:
+def unseen(batches: Batches) -> Job:
     job, _ = vanished(batches)
     seen(batches, job, "ended")
     return job
 
 
-@ends("the same, a minute later")
-def _(batches: Batches) -> Job:
-    job = ENDS["vanished, nobody saw its end"](batches)
-    later(batches, LATE_S)
-    return job
-
-
-@ends("vanished, its scheduler forgot it")
-def _(batches: Batches) -> Job:
+def forgotten(batches: Batches) -> Job:
     job, spool = vanished(batches)
     for kind in ("asked", "running", "over"):
         for path in (spool / kind).iterdir():
@@ -168,15 +102,7 @@ def _(batches: Batches) -> Job:
     return job
 
 
-@ends("the same, ten minutes later")
-def _(batches: Batches) -> Job:
-    job = ENDS["vanished, its scheduler forgot it"](batches)
-    later(batches, FORGOTTEN_S)
-    return job
-
-
-@ends("cancelled before it began")
-def _(batches: Batches) -> Job:
+def cancelled_before_it_began(batches: Batches) -> Job:
     batch = batches.add(WAIT, "touch never", resources={"cores": load.cores()})
     psu.submit_jobs()
     batches.reach(batch, "run", "submit")
@@ -200,14 +126,26 @@ def alive(batches: Batches, end: Callable[[int], int]) -> Job:
     return batch, 0
 
 
-@ends("cancelled while it ran")
-def _(batches: Batches) -> Job:
-    return alive(batches, psu.qdel_batch)
-
-
-@ends("removed while it ran")
-def _(batches: Batches) -> Job:
-    return alive(batches, psu.remove_batch)
+COMPLETE, OWN_WORD = "psu.set_complete()", "psu.update_job({**psu.get_job_info(), 'state': 'half-way'})"
+#: {how it ends: makes one that has ended so}
+ENDS: dict[str, Callable[[Batches], Job]] = {
+    "exit 0, said complete": lambda batches: said(batches, COMPLETE, code=0),
+    "exit 0, never asked": lambda batches: over(batches, "true"),
+    "exit 0, asked, said nothing": lambda batches: said(batches, code=0),
+    "exit 0, said a word of its own": lambda batches: said(batches, OWN_WORD, code=0),
+    "exit 1, said complete": lambda batches: said(batches, COMPLETE, code=1),
+    "exit 1, never asked": lambda batches: over(batches, "exit 1"),
+    "exit 1, asked, said nothing": lambda batches: said(batches, code=1),
+    "exit 1, said a word of its own": lambda batches: said(batches, OWN_WORD, code=1),
+    "killed by a signal": lambda batches: over(batches, "kill -9 $$"),
+    "vanished, nobody saw its end": unseen,
+    "the same, a minute later": lambda batches: later(unseen(batches), LATE_S),
+    "vanished, its scheduler forgot it": forgotten,
+    "the same, ten minutes later": lambda batches: later(forgotten(batches), FORGOTTEN_S),
+    "cancelled before it began": cancelled_before_it_began,
+    "cancelled while it ran": lambda batches: alive(batches, psu.qdel_batch),
+    "removed while it ran": lambda batches: alive(batches, psu.remove_batch),
+}
 
 
 def state_of(job: Job) -> str:
