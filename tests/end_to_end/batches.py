@@ -97,7 +97,8 @@ def states(batch: int | None = None) -> Any:
 @pytest.fixture
 def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batches]:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("COORDINATOR_BATCH_CONFIG", raising=False)
+    for name in ("COORDINATOR_BATCH_CONFIG", "COORDINATOR_QFILE", "COORDINATOR_JOB", "COORDINATOR_EXECUTOR"):
+        monkeypatch.delenv(name, raising=False)
     for name, fresh in (("_said", {}), ("_read", False)):
         monkeypatch.setitem(vars(psu.config), name, fresh)
     monkeypatch.setattr(executors, "_given", {})

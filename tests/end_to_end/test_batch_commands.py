@@ -10,32 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coordinator import batch as psu
-from coordinator.batch.config import config
 from tests.contract.jobs import document, ran
+from tests.end_to_end.batches import HANG_S, WAIT, Batches, batches
 
-HANG_S, LOOK_S = 50.0, 0.05
+pytestmark = pytest.mark.usefixtures("batches")
+__all__ = ["batches"]
+
 Capsys = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """That of an empty directory and home, whatever an earlier test of this process has set."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("COORDINATOR_BATCH_CONFIG", "COORDINATOR_QFILE", "COORDINATOR_JOB", "COORDINATOR_EXECUTOR"):
-        monkeypatch.delenv(name, raising=False)
-    before = dict(vars(config)["_said"])
-    vars(config)["_said"].clear()
-    monkeypatch.setitem(vars(config), "_read", False)
-    yield
-    vars(config)["_said"].clear()
-    vars(config)["_said"].update(before)
 
 
 def batch(capsys: Capsys, kind: str, *words: object, status: int = 0) -> dict[str, Any]:
@@ -58,13 +45,6 @@ def states(capsys: Capsys, id: int) -> dict[str, list[int]]:
     (one,) = batch(capsys, "batches", "list", id)["batches"]
     found: dict[str, list[int]] = one["states"]
     return found
-
-
-def until(so: Callable[[], bool]) -> None:
-    over = time.monotonic() + HANG_S
-    while not so():
-        assert time.monotonic() < over
-        time.sleep(LOOK_S)  # the only event is another process's file
 
 
 def reasons(capsys: Capsys, id: int, *job: int) -> list[dict[str, Any]]:
@@ -182,7 +162,9 @@ def test_a_dry_run_shows_what_would_go_now_and_says_how_many_would_not(capsys: C
 # --- cancel, follow, interrupt ---------------------------------------------------------------------------
 
 
-def test_cancelled_are_those_that_run_with_all_they_started_and_those_that_wait(capsys: Capsys) -> None:
+def test_cancelled_are_those_that_run_with_all_they_started_and_those_that_wait(
+    batches: Batches, capsys: Capsys
+) -> None:
     os.mkfifo("alive")
     script = "if [ {JobIndex} = 0 ]; then exec 3>alive; echo up >&3; sleep 1000; else touch begun.{JobIndex}; fi"
     id = added(capsys, script, "--count", 3)
@@ -192,7 +174,7 @@ def test_cancelled_are_those_that_run_with_all_they_started_and_those_that_wait(
         found = batch(capsys, "batch_cancel", "cancel", id)
         assert (found["waited"], found["ended"], found["not_ended"]) == (2, 1, [])
         assert alive.read() == ""  # nobody holds it any more
-    until(lambda: states(capsys, id) == {"cancelled": [0, 1, 2]})
+    batches.until(lambda: states(capsys, id) == {"cancelled": [0, 1, 2]})
     assert not list(Path.cwd().glob("begun.*"))
     assert "cancelled" in reasons(capsys, id, 0)[0]["what"]
     again = batch(capsys, "batch_rerun", "rerun", id, "1,2", "--no-submit")
@@ -200,24 +182,24 @@ def test_cancelled_are_those_that_run_with_all_they_started_and_those_that_wait(
     assert states(capsys, id) == {"init": [1, 2], "cancelled": [0]}
 
 
-def test_a_log_is_followed_until_its_attempt_is_over(capsys: Capsys) -> None:
-    id = added(capsys, "echo first; while [ ! -e go ]; do sleep 0.05; done; echo last; exit 4")
+def test_a_log_is_followed_until_its_attempt_is_over(batches: Batches, capsys: Capsys) -> None:
+    id = added(capsys, f"echo first; {WAIT}; echo last; exit 4")
     batch(capsys, "batch_submit", "submit")
     words = [sys.executable, "-m", "coordinator", "batch", "log", str(id), "0", "--follow"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
         assert follower.stdout.readline() == "first\n"
         assert follower.poll() is None
-        Path("go").touch()
+        batches.go()
         out, err = follower.communicate(timeout=HANG_S)
     assert (out, err, follower.returncode) == ("last\n", "attempt 1: failed, exit status 4\n", 0)
 
 
-def test_ctrl_c_while_waiting_leaves_the_jobs_running_and_says_so(capsys: Capsys) -> None:
-    id = added(capsys, "touch begun; while [ ! -e go ]; do sleep 0.05; done")
+def test_ctrl_c_while_waiting_leaves_the_jobs_running_and_says_so(batches: Batches, capsys: Capsys) -> None:
+    id = added(capsys, f"touch begun; {WAIT}")
     words = [sys.executable, "-m", "coordinator", "batch", "submit", "--wait"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as waiter:
-        until(lambda: Path("begun").exists())
+        batches.until(lambda: Path("begun").exists())
         waiter.send_signal(signal.SIGINT)
         _, err = waiter.communicate(timeout=HANG_S)
     assert waiter.returncode == 130
@@ -225,17 +207,17 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_running_and_says_so(capsys: Capsys
     assert states(capsys, id) == {"run": [0]}
     (reason,) = reasons(capsys, id, 0)
     assert "runs on" in reason["what"]
-    Path("go").touch()
+    batches.go()
     assert waited(capsys, id)["complete"] == 1
 
 
-def test_a_job_that_runs_is_ended_before_it_is_run_again(capsys: Capsys) -> None:
-    id = added(capsys, "touch begun; echo run >> runs; while [ ! -e go ]; do sleep 0.05; done; echo done >> runs")
+def test_a_job_that_runs_is_ended_before_it_is_run_again(batches: Batches, capsys: Capsys) -> None:
+    id = added(capsys, f"touch begun; echo run >> runs; {WAIT}; echo done >> runs")
     batch(capsys, "batch_submit", "submit")
-    until(lambda: Path("begun").exists())
+    batches.until(lambda: Path("begun").exists())
     assert batch(capsys, "batch_rerun", "rerun", id, 0)["jobs"] == [0]
-    until(lambda: batch(capsys, "batch_job", "show", id, 0)["job"]["attempts"][0]["outcome"] == "cancelled")
-    Path("go").touch()
+    batches.until(lambda: batch(capsys, "batch_job", "show", id, 0)["job"]["attempts"][0]["outcome"] == "cancelled")
+    batches.go()
     status, out, _ = ran(capsys, "batch", "rerun", str(id), "0", "--wait", "--json")
     told = json.loads(out)
     assert (status, told["kind"], told["complete"]) == (0, "batch_wait", 1)
@@ -288,10 +270,10 @@ def test_retries_that_are_used_up_begin_anew_when_somebody_sets_the_job_back(cap
     assert len(Path("tries.0").read_text().split()) == 2
 
 
-def test_the_time_of_the_next_try_is_told_and_rerun_does_not_wait_for_it(capsys: Capsys) -> None:
+def test_the_time_of_the_next_try_is_told_and_rerun_does_not_wait_for_it(batches: Batches, capsys: Capsys) -> None:
     id = added(capsys, "test -e mended", "--retries", "any=3,backoff_s=3000")
     batch(capsys, "batch_submit", "submit")
-    until(lambda: states(capsys, id) == {"init": [0]})
+    batches.until(lambda: states(capsys, id) == {"init": [0]})
     (reason,) = reasons(capsys, id, 0)
     said = re.search(r"is tried again at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d), in", reason["what"])
     assert said is not None
