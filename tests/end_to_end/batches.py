@@ -75,14 +75,18 @@ class Batches:
         self.until(lambda: not any(set(states(batch)) & ACTIVE for batch in batches), hang_s)
 
     def supervisor(self) -> int | None:
-        """The one that holds the lock of this test's spool."""
-        spool = paths.state_directory() / "jobs" / os.uname().nodename
-        try:
-            pid = int((spool / "lock").read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(spool) in words else None
+        """That of this test's spool."""
+        return supervisor_of(paths.state_directory() / "jobs" / os.uname().nodename)
+
+
+def supervisor_of(spool: Path) -> int | None:
+    """Who holds the lock of a spool, if it lives. A child that is about to become a job looks like it in /proc."""
+    try:
+        pid = int((spool / "lock").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if os.fsencode(spool) in words else None
 
 
 def states(batch: int | None = None) -> Any:
