@@ -9,8 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +18,10 @@ from coordinator.executors.jobexecutor import script_of
 from coordinator.jobs import schema
 from coordinator.jobs.records import Submission, submissions_where
 from coordinator.jobs.submitting import _intent
+from tests.end_to_end.batches import Batches, batches
 
 pytestmark = pytest.mark.faults
+__all__ = ["batches"]
 
 KILLS, JOBS = 100, 2
 WINDOWS = {"nothing written", "intent written", "script written", "native id kept"}
@@ -29,23 +29,9 @@ WINDOWS = {"nothing written", "intent written", "script written", "native id kep
 #: For each line that it is sent it forks a submitter, and says when it is over. A submitter that is told a number ends
 #: itself by SIGKILL at that line, of those that it goes through in the rooms of submitting; told 0 it counts them.
 FORGE = """
-import os, signal, sys
+import os, sys
 from coordinator import batch as psu
-
-seen = 0
-
-def traced(frame, event, argument):
-    ours = ("submitting.py", "jobexecutor.py", "localjobs.py")
-    name = frame.f_code.co_filename
-    return count if "/coordinator/" in name and name.endswith(ours) else None
-
-def count(frame, event, argument):
-    global seen
-    if event == "line":
-        seen += 1
-        if seen == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return count
+from tests.faults.lines import Lines
 
 psu.get_queue(Verbose=False)
 for line in sys.stdin:
@@ -53,45 +39,16 @@ for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
         os.dup2(2, 1)  # what it tells people is not our protocol
+        lines = Lines(at, ("submitting.py", "jobexecutor.py", "localjobs.py"))
         if at >= 0:
-            sys.settrace(traced)
+            lines.trace()
         psu.submit_jobs()
-        os.write(int(sys.argv[1]), b"%d\\n" % seen) if at == 0 else None
+        os.write(int(sys.argv[1]), b"%d\\n" % lines.seen) if at == 0 else None
         os._exit(0)
     print(pid, flush=True)
     sys.stdin.readline()  # not reaped before, so that its pid is nobody else's
     print(os.waitpid(pid, 0)[1], flush=True)
 """
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    yield tmp_path
-    lock = tmp_path / "state" / "coordinator" / "jobs" / os.uname().nodename / "lock"
-    until = time.monotonic() + 30
-    while lock.exists() and _lives(int(lock.read_text() or 0), lock.parent):
-        assert time.monotonic() < until, "the supervisor of local jobs goes on"
-        time.sleep(0.05)
-
-
-def _lives(pid: int, spool: Path) -> bool:
-    try:
-        return os.fsencode(spool) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
-def add_batch(here: Path) -> int:
-    id = psu.get_id()
-    jobs = []
-    for index in range(JOBS):
-        job = psu.get_job_template()
-        job.update(BatchID=id, JobIndex=index, name="torn", script=f"echo {id}.{index} >>{here}/ran", resources={})
-        jobs.append(job)
-    psu.add_batch_to_queue(id, jobs)
-    return id
 
 
 def window(known: set[str]) -> str:
@@ -165,24 +122,29 @@ class Forge:
 
 
 @pytest.mark.timeout(200)
-def test_a_submitter_that_is_killed_at_any_moment_loses_no_job_and_doubles_none(here: Path) -> None:
+def test_a_submitter_that_is_killed_at_any_moment_loses_no_job_and_doubles_none(batches: Batches) -> None:
+    torn: list[int] = []
+
+    def add() -> None:
+        scripts = [f"echo {len(torn)}.{index} >>ran" for index in range(JOBS)]
+        torn.append(batches.add(*scripts, name="torn", resources={}))
+
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
     windows: Counter[str] = Counter()
     known: set[str] = set()
-    batches = []
     forge = Forge()
     try:
         for kill in range(KILLS):
             forge.whole()  # what was torn is mended
             if kill % 25 == 0:
-                batches.append(add_batch(here))
+                add()
                 forge.counted()
-                batches.append(add_batch(here))
+                add()
                 forge.whole()
             window(known)
-            batches.append(add_batch(here))
+            add()
             if kill % 3 == 0:
                 forge.killed_after(chance.uniform(0, forge.longest_s))
             else:
@@ -194,6 +156,5 @@ def test_a_submitter_that_is_killed_at_any_moment_loses_no_job_and_doubles_none(
     assert windows.keys() == WINDOWS, dict(windows)
     psu.periodic_submitter(period=0.2)
     queue = psu.get_queue(Verbose=False)
-    assert queue == {id: {"complete": list(range(JOBS))} for id in batches}
-    ran = Counter((here / "ran").read_text().split())
-    assert ran == {f"{id}.{index}": 1 for id in batches for index in range(JOBS)}
+    assert queue == {id: {"complete": list(range(JOBS))} for id in torn}
+    assert Counter(batches.lines("ran")) == {f"{id}.{index}": 1 for id in range(len(torn)) for index in range(JOBS)}

@@ -345,44 +345,30 @@ def test_a_report_of_a_job_whose_store_is_locked_for_long_is_taken_up_later(batc
 #: those that it goes through in a function ("-": in all rooms of the store); AT 0: it counts them. The exit status, and
 #: how many, are answered.
 KILLED = """
-import os, signal, sys
+import os, sys
 from coordinator import batch as psu
+from tests.faults.lines import Lines
 
 batch = int(sys.argv[1])
 os.environ.update(COORDINATOR_QFILE=os.path.abspath("coordinator.batch.db"), COORDINATOR_EXECUTOR="file",
                   COORDINATOR_JOBDIR=os.path.abspath("batch"))
-seen = 0
-
-def traced(frame, event, argument):
-    name = frame.f_code.co_filename
-    rooms = ("inbox.py", "reports.py", "store.py", "changes.py", "paths.py")
-    if "/coordinator/" not in name or not name.endswith(rooms) or where not in ("-", frame.f_code.co_name):
-        return None
-    return count
-
-def count(frame, event, argument):
-    global seen
-    if event == "line":
-        seen += 1
-        if seen == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return count
 
 for line in sys.stdin:
     job, at, where = line.split()
-    at = int(at)
     counted, told = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.environ["COORDINATOR_JOB"] = f"{batch}.{job}.1.0"
-        sys.settrace(traced)
+        rooms = ("inbox.py", "reports.py", "store.py", "changes.py", "paths.py")
+        lines = Lines(int(at), rooms, where.strip("-"))
+        lines.trace()
         info = psu.get_job_info(SetID=True)
         for word in ("one", "two"):
             info["state"] = word
             psu.update_job(info)
         psu.set_complete()
         sys.settrace(None)
-        os.write(told, b"%d" % seen)
+        os.write(told, b"%d" % lines.seen)
         os._exit(0)
     os.close(told)
     print(os.waitpid(pid, 0)[1], os.read(counted, 100).decode() or 0, flush=True)
