@@ -28,9 +28,9 @@ WORDS = {
              "lost": ("qdel: Error 15031\n", PROTOCOL & 255, False)},
 }  # fmt: skip
 
-# aiidateam/aiida-core, tests/schedulers/fixtures/qstat-multiline-func.txt, shortened
+# aiidateam/aiida-core, tests/schedulers/fixtures/qstat-multiline-func.txt, shortened: a shell function with line ends
 FOREIGN = """\
-Job Id: 1.pbs-tests
+Job Id: 171389798.mycluster
     Job_Name = script.sh
     Job_Owner = user@mycluster.cluster
     job_state = Q

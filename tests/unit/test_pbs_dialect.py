@@ -15,6 +15,7 @@ from coordinator.core.needs import Needs
 from coordinator.core.statuses import Cause, Row, State, Status, Used, mark_in
 from coordinator.errors import BadNeeds, SchedulerAway, SchedulerError, SubmitRefused, SubmitUnclear
 from coordinator.executors.pbs import LONGEST_NAME, Pbs, Torque
+from tests.fakes.pbsforms import FOREIGN
 from tests.unit.dialects import ANY, CONTROL, MARK, check_fault, check_garbage, ended, intent, ours_of, rows_of
 
 PBS, TORQUE = Pbs(), Torque()
@@ -61,24 +62,6 @@ Job Id: 69302.mycluster
     Hold_Types = s
     substate = 22
 
-"""
-
-# aiidateam/aiida-core, tests/schedulers/fixtures/qstat-multiline-func.txt, shortened: a shell function with line ends
-PBS_FUNCTION = """\
-Job Id: 171389798.mycluster
-    Job_Name = script.sh
-    Job_Owner = user@mycluster.cluster
-    job_state = Q
-    substate = 10
-    Variable_List = PBS_O_HOME=/,MY_VARIABLE=1,MY_VARIABLE_2=2,
-\tBASH_FUNC_my_func_multiline%%=() {  if true; then
- echo foo; else
- ech
-\to bar; fi
-},_=/opt/pbs/default/bin/qsub,
-\tPBS_O_QUEUE=normal
-    etime = Wed Jun 17 04:50:46 2026
-    Submit_arguments = -V script.sh
 """
 
 # Composed after the text above, with the statuses of OpenPBS's src/include/job.h and the comments that its
@@ -435,7 +418,7 @@ def test_the_queue_of_pbs_is_read_over_its_folded_lines() -> None:
 
 
 def test_a_variable_with_line_ends_in_it_is_no_reason_to_read_nothing() -> None:
-    assert PBS.queued(PBS_FUNCTION) == [Row("171389798.mycluster", (), "script.sh", Status(State.WAITS))]
+    assert PBS.queued(FOREIGN) == [Row("171389798.mycluster", (), "script.sh", Status(State.WAITS))]
 
 
 @pytest.mark.parametrize(("state", "substate", "exit_status", "comment", "code", "signal", "cause"), PBS_ENDS)
