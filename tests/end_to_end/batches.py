@@ -22,6 +22,19 @@ from coordinator.batch import executors
 from coordinator.jobs.states import ACTIVE
 
 HANG_S, LOOK_S = 50.0, 0.05
+#: as the manual shows it, of a site whose default queue is this one
+NEW_JOB: dict[str, Any] = {
+    "BatchID": None,
+    "JobIndex": None,
+    "priority": 1,
+    "name": ["human", "genome_map"],
+    "batch_type": "foo",
+    "data": None,
+    "script": "my_template_script.sh",
+    "queue": "tamirs3",
+    "resources": {"cput": "04:59:00", "mem": "1gb", "pmem": "1gb", "pvmem": "3gb", "vmem": "3gb"},
+    "state": "init",
+}
 #: what a shell does until somebody makes the file "go"
 WAIT = "while [ ! -e go ]; do sleep 0.05; done"
 

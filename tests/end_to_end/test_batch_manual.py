@@ -30,7 +30,7 @@ from coordinator.errors import (
     StaleChange,
     StateError,
 )
-from tests.end_to_end.batches import HANG_S, WAIT, Batches, batches, states
+from tests.end_to_end.batches import HANG_S, NEW_JOB, WAIT, Batches, batches, states
 
 __all__ = ["batches"]
 
@@ -38,21 +38,9 @@ __all__ = ["batches"]
 
 
 def test_a_new_job_has_the_fields_of_the_manual(batches: Batches) -> None:
-    psu.config.DefQueue = "tamirs3"  # the manual's site
-    shown = {
-        "BatchID": None,
-        "JobIndex": None,
-        "priority": 1,
-        "name": ["human", "genome_map"],
-        "batch_type": "foo",
-        "data": None,
-        "script": "my_template_script.sh",
-        "queue": "tamirs3",
-        "resources": {"cput": "04:59:00", "mem": "1gb", "pmem": "1gb", "pvmem": "3gb", "vmem": "3gb"},
-        "state": "init",
-    }
-    assert psu.get_job_template() == shown
-    assert list(psu.get_job_template()) == list(shown)  # it is printed in that order, too
+    psu.config.DefQueue = NEW_JOB["queue"]
+    assert psu.get_job_template() == NEW_JOB
+    assert list(psu.get_job_template()) == list(NEW_JOB)  # it is printed in that order, too
 
 
 def test_a_job_goes_from_init_over_run_to_complete_and_collected(batches: Batches) -> None:

@@ -16,6 +16,7 @@ from coordinator.batch.config import FILE, VARIABLE, Config
 from coordinator.batch.config import file as config_file
 from coordinator.batch.template import filled
 from coordinator.errors import BadOption
+from tests.end_to_end.batches import NEW_JOB
 
 DEFAULTS: dict[str, Any] = {
     "LocalRun": True,
@@ -66,19 +67,8 @@ def test_in_an_empty_directory_everything_has_a_default(somewhere):
 
 def test_a_new_job_has_the_fields_of_the_manual_and_the_default_queue_and_resources():
     config = Config()
-    config.DefQueue = "tamirs3"
-    assert config.job_template() == {
-        "BatchID": None,
-        "JobIndex": None,
-        "priority": 1,
-        "name": ["human", "genome_map"],
-        "batch_type": "foo",
-        "data": None,
-        "script": "my_template_script.sh",
-        "queue": "tamirs3",
-        "resources": {"cput": "04:59:00", "mem": "1gb", "pmem": "1gb", "pvmem": "3gb", "vmem": "3gb"},
-        "state": "init",
-    }
+    config.DefQueue = NEW_JOB["queue"]
+    assert config.job_template() == NEW_JOB
 
 
 def test_a_new_job_is_a_copy_all_the_way_down():
