@@ -133,12 +133,18 @@ def test_a_job_whose_last_copy_failed_to_finish_it_is_no_success(batches: Batche
     assert "its last copy, which was to finish it: exit status 1" in psu_words(batch)
 
 
-def test_a_job_whose_copies_are_deleted_is_cancelled(batches: Batches) -> None:
+def copied(batches: Batches) -> int:
+    """A batch whose job has multiplied; two of them run."""
     batch = batches.add(batches.program(COPIES), resources={"cores": 1})
     psu.submit_jobs()
     batches.until(lambda: states(batch) == ["spawn"])
     psu.submit_jobs()
     batches.until(lambda: len(batches.lines("copies")) == 2)
+    return batch
+
+
+def test_a_job_whose_copies_are_deleted_is_cancelled(batches: Batches) -> None:
+    batch = copied(batches)
     assert psu.qdel_batch(batch) == 3
     batches.until(lambda: states(batch) == ["cancelled"])
     assert psu.get_queue(Verbose=False, ResetMissing=True) == {batch: {"cancelled": [0]}}
@@ -146,11 +152,7 @@ def test_a_job_whose_copies_are_deleted_is_cancelled(batches: Batches) -> None:
 
 
 def test_resetting_what_is_missing_ends_what_still_runs_of_it(batches: Batches) -> None:
-    batch = batches.add(batches.program(COPIES), resources={"cores": 1})
-    psu.submit_jobs()
-    batches.until(lambda: states(batch) == ["spawn"])
-    psu.submit_jobs()
-    batches.until(lambda: len(batches.lines("copies")) == 2)
+    batch = copied(batches)
     os.kill(int(batches.lines("pids")[0]), signal.SIGKILL)
     batches.until(lambda: any(c["spawn_state"] == "failed" for c in psu.spawn_get_info(batch, 0) if states()))
     assert psu.get_queue(Verbose=False, ResetMissing=True) == {batch: {"init": [0]}}
