@@ -1,4 +1,4 @@
-"""What the tests of a real scheduler share: submissions in a directory, waiting until they are over, and a script."""
+"""What the tests of schedulers share, real ones and fakes: submissions, waiting until they are over, and a script."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from coordinator.executors.jobscript import Element, Exit, exit_of
 HANG_S, LOOK_S = 50.0, 0.2
 #: the same for a whole job of Processors
 JOB_S = 150.0
+#: what a shell does until somebody makes the file "go"
+WAIT = "while [ ! -e go ]; do sleep 0.1; done"
 
 SCRIPT = """
-import os, sys, time
+import os, time
 import coordinator
 
 
 def work(server, pause=0.0):
     "note who works on each ID"
+    names = ("SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "LSB_JOBINDEX")
+    index = next((os.environ[name] for name in names if name in os.environ), "-")
     for task_id in server:
         with open(f"worked.{os.getpid()}", "a") as file:
-            print(task_id, os.environ.get("SLURM_ARRAY_TASK_ID", "-"), file=file)
+            print(task_id, index, file=file)
         time.sleep(pause)
         yield task_id
 
@@ -115,6 +119,11 @@ def run_script(place: Path, *words: str) -> None:
 def log_of(place: Path) -> str:
     """The end of it, for people."""
     return (place / "JOB.log").read_text()[-3000:]
+
+
+def worked(place: Path) -> list[str]:
+    """A line for each ID that somebody has begun: the ID, and by which element of the array."""
+    return [line for path in place.glob("worked.*") for line in path.read_text().splitlines()]
 
 
 def accepted(place: Path) -> list[int]:

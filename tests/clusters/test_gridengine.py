@@ -11,7 +11,7 @@ from coordinator.errors import SchedulerAway, SubmitRefused
 from coordinator.executors.scheduler import Scheduler
 from coordinator.executors.sge import Sge
 from tests.clusters.gridengine import GridEngine
-from tests.clusters.schedulers import Submission, accepted, run_script
+from tests.clusters.schedulers import WAIT, Submission, accepted, run_script
 
 pytestmark = pytest.mark.usefixtures("own_sge")
 
@@ -70,7 +70,7 @@ def test_a_job_that_has_had_its_time_is_ended_and_the_cause_is_told(scheduler: S
 def test_while_the_master_is_away_nothing_has_ended_and_nothing_is_taken(
     scheduler: Scheduler, mortal_sge: GridEngine, tmp_path: Path
 ) -> None:
-    job = Submission(scheduler, tmp_path, ["sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exit 4"]).submit()
+    job = Submission(scheduler, tmp_path, ["sh", "-c", f"{WAIT}; exit 4"]).submit()
     job.wait(State.RUNS)
     mortal_sge.daemons.kill("sge_qmaster")
     try:

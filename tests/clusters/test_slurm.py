@@ -17,7 +17,17 @@ from coordinator.core.statuses import Cause, State
 from coordinator.errors import SchedulerAway, SubmitRefused
 from coordinator.executors.scheduler import Scheduler
 from coordinator.executors.slurm import Slurm as Dialect
-from tests.clusters.schedulers import HANG_S, JOB_S, Submission, accepted, log_of, run_script, script_in
+from tests.clusters.schedulers import (
+    HANG_S,
+    JOB_S,
+    WAIT,
+    Submission,
+    accepted,
+    log_of,
+    run_script,
+    script_in,
+    worked,
+)
 from tests.clusters.slurm import MAX_ARRAY, Slurm
 
 pytestmark = pytest.mark.usefixtures("own_slurm")
@@ -152,10 +162,6 @@ def test_a_submitter_killed_at_any_moment_leaves_a_job_that_runs_once(scheduler:
 # --- the farm -----------------------------------------------------------------------------------------------
 
 
-def worked(place: Path) -> list[str]:
-    return [line for path in place.glob("worked.*") for line in path.read_text().splitlines()]
-
-
 @pytest.mark.timeout(180)
 def test_the_same_script_runs_on_slurm_by_one_option(tmp_path: Path) -> None:
     run_script(tmp_path, "--executor=slurm", "--ntasks=3", "--memory=150mb", "--n=300", "--pause=0.02")
@@ -193,7 +199,7 @@ def test_a_processor_that_slurm_takes_away_is_replaced(own_slurm: Slurm, tmp_pat
 def test_while_the_controller_is_away_nothing_has_ended_and_nothing_is_taken(
     scheduler: Scheduler, mortal_slurm: Slurm, tmp_path: Path
 ) -> None:
-    job = Submission(scheduler, tmp_path, ["sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exit 4"]).submit()
+    job = Submission(scheduler, tmp_path, ["sh", "-c", f"{WAIT}; exit 4"]).submit()
     job.wait(State.RUNS)
     mortal_slurm.daemons.kill("slurmctld")
     try:

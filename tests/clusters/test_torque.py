@@ -22,7 +22,7 @@ from coordinator.core.statuses import State
 from coordinator.errors import SchedulerAbsent, SubmitRefused
 from coordinator.executors.pbs import Torque
 from coordinator.executors.scheduler import Scheduler, run
-from tests.clusters.schedulers import Submission
+from tests.clusters.schedulers import WAIT, Submission
 from tests.clusters.slurm import Slurm
 
 PACKAGES = ("slurm-wlm-torque", "libslurm-perl", "libslurmdb-perl", "libswitch-perl", "libslurm38")
@@ -78,9 +78,8 @@ def scheduler() -> Scheduler:
 
 def test_a_single_job_is_submitted_seen_found_and_ends(scheduler: Scheduler, tmp_path: Path) -> None:
     words = "echo $PBS_JOBID $PBS_JOBNAME $SLURM_JOB_NUM_NODES $SLURM_NTASKS $SLURM_MEM_PER_NODE $SLURM_JOB_PARTITION"
-    wait = "while [ ! -e go ]; do sleep 0.1; done; exit 3"
     job = Submission(
-        scheduler, tmp_path, ["sh", "-c", f"{words}; {wait}"], cores=2, memory="300mb", time="1m", queue="short"
+        scheduler, tmp_path, ["sh", "-c", f"{words}; {WAIT}; exit 3"], cores=2, memory="300mb", time="1m", queue="short"
     ).submit()
     assert scheduler.find(job.intent) == job.native
     (status,) = job.wait(State.RUNS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ from coordinator.executors.dialect import Dialect
 from coordinator.executors.lsf import Lsf as LsfDialect
 from coordinator.executors.pbs import Pbs as PbsDialect
 from coordinator.executors.scheduler import Scheduler, run
-from tests.clusters.schedulers import HANG_S, Submission
+from tests.clusters.schedulers import HANG_S, WAIT, Submission, accepted, log_of, run_script, script_in, worked
 from tests.fakes.lsf import Lsf
 from tests.fakes.pbs import Pbs
 from tests.fakes.server import Fake
@@ -143,7 +142,7 @@ def test_while_the_server_is_away_nothing_has_ended_and_nothing_is_taken(
     scheduler: Scheduler, fake: Fake, tmp_path: Path
 ) -> None:
     impatient = Scheduler(scheduler.dialect, "tester", partial(run, limit_s=2.0))
-    job = Submission(impatient, tmp_path, ["sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exit 4"]).submit()
+    job = Submission(impatient, tmp_path, ["sh", "-c", f"{WAIT}; exit 4"]).submit()
     job.wait(State.RUNS)
     fake.stop()
     try:
@@ -206,82 +205,44 @@ def test_what_pbs_keeps_no_history_of_is_unknown_and_no_elements_end_is_taken_fo
 ) -> None:
     assert isinstance(fake, Pbs)
     fake.history = False
-    wait = "while [ ! -e go ]; do sleep 0.1; done"
-    jobs = Submission(scheduler, tmp_path, ["true"], ["sh", "-c", wait], ["sh", "-c", f"{wait}; exit 3"]).submit()
-    over = time.monotonic() + HANG_S
-    while [status.state for status in jobs.statuses()] != [State.ENDED, State.RUNS, State.RUNS]:
-        assert time.monotonic() < over, jobs.statuses()
-        time.sleep(0.1)
+    jobs = Submission(scheduler, tmp_path, ["true"], ["sh", "-c", WAIT], ["sh", "-c", f"{WAIT}; exit 3"]).submit()
+    jobs.until(lambda found: [status.state for status in found] == [State.ENDED, State.RUNS, State.RUNS])
     # The server tells how the whole array is doing as the exit status of an element that it has no record of.
     first, *_ = jobs.statuses()
     assert (first.code, first.signal, first.cause) == (None, None, Cause.NONE)
     (tmp_path / "go").touch()
     assert [end.code for end in jobs.exits()] == [0, 0, 3]
-    over = time.monotonic() + HANG_S
-    while any(status.state is not State.UNKNOWN for status in jobs.statuses()):
-        assert time.monotonic() < over, jobs.statuses()
-        time.sleep(0.1)
-    assert "not configured to maintain job history" in jobs.statuses()[0].words
+    first, *_ = jobs.wait(State.UNKNOWN)
+    assert "not configured to maintain job history" in first.words
     assert scheduler.find(jobs.intent) is None
     jobs.cancel()  # no fault
 
 
 # --- the farm -----------------------------------------------------------------------------------------------
 
-SCRIPT = """
-import os, time
-import coordinator
+
+def at(name: str, *words: str) -> list[str]:
+    """Options of a job there."""
+    return ["--port=0", f"--executor={name}", *words]
 
 
-def work(server, pause=0.0):
-    "note who works on each ID"
-    for task_id in server:
-        with open(f"worked.{os.getpid()}", "a") as file:
-            print(task_id, os.environ.get("PBS_ARRAY_INDEX") or os.environ.get("LSB_JOBINDEX"), file=file)
-        time.sleep(pause)
-        yield task_id
-
-
-def serve(n=100):
-    "numbers"
-    yield from range(n)
-
-
-if __name__ == "__main__":
-    coordinator.start_client_or_server(work, serve, [], __file__)
-"""
-
-
-def command(name: str, *words: str) -> list[str]:
-    return [sys.executable, "script.py", "JOB", "--foreground", "--port=0", f"--executor={name}", *words]
-
-
-def worked(place: Path) -> list[str]:
-    return [line for path in place.glob("worked.*") for line in path.read_text().splitlines()]
-
-
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 @BOTH
 def test_the_same_script_runs_there_by_one_option(scheduler: Scheduler, fake: Fake, tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    words = command(scheduler.name, "--ntasks=3", "--memory=150mb", "--time=2h", "--n=300", "--pause=0.02")
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr + (tmp_path / "JOB.log").read_text()[-3000:]
-    assert sorted(map(int, (tmp_path / "JOB.success").read_text().split())) == list(range(300))
+    run_script(tmp_path, *at(scheduler.name, "--ntasks=3", "--memory=150mb", "--time=2h", "--n=300", "--pause=0.02"))
+    assert accepted(tmp_path) == list(range(300))
     lines = worked(tmp_path)
     assert sorted(int(line.split()[0]) for line in lines) == list(range(300))
     assert {line.split()[1] for line in lines} <= {"1", "2", "3"}
     assert asked(fake, {"pbs": "qsub", "lsf": "bsub"}[scheduler.name]) == 1
 
 
+@pytest.mark.timeout(180)
 @BOTH
 def test_a_job_is_over_when_its_processors_have_left_and_does_not_wait_for_the_queue(
     scheduler: Scheduler, fake: Fake, tmp_path: Path
 ) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    words = command(scheduler.name, "--ntasks=2", "--n=20", "--pause=0.01")
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
-    assert done.returncode == 0, done.stderr + (tmp_path / "JOB.log").read_text()[-3000:]
+    run_script(tmp_path, *at(scheduler.name, "--ntasks=2", "--n=20", "--pause=0.01"))
     # Whoever was not known to have ended would have been taken out of the queue at the end.
     assert asked(fake, {"pbs": "qdel", "lsf": "bkill"}[scheduler.name]) == 0
     assert "keepers not cancelled" not in (tmp_path / "JOB.log").read_text()
@@ -293,20 +254,18 @@ def test_a_job_is_over_when_its_processors_have_left_and_does_not_wait_for_the_q
 def test_a_killed_coordinator_goes_on_and_takes_back_what_still_waited(
     scheduler: Scheduler, fake: Fake, tmp_path: Path
 ) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
     # The second of two jobs has no room beside the first one, which has work until the second was taken back.
-    words = command(scheduler.name, "--ntasks=2", "--cores=3", "--n=150", "--pause=0.1")
-    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+    words = at(scheduler.name, "--ntasks=2", "--cores=3", "--n=150", "--pause=0.1")
+    with subprocess.Popen([*script_in(tmp_path), *words], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         over = time.monotonic() + HANG_S
         while len(worked(tmp_path)) < 5:
-            assert time.monotonic() < over, (tmp_path / "JOB.log").read_text()[-3000:]
+            assert time.monotonic() < over, log_of(tmp_path)
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
     waited = [job.number for job in fake.jobs.all() if job.waits]
     assert len(waited) == 1
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr + (tmp_path / "JOB.log").read_text()[-3000:]
-    assert sorted(map(int, (tmp_path / "JOB.success").read_text().split())) == list(range(150))
+    run_script(tmp_path, *words)
+    assert accepted(tmp_path) == list(range(150))
     assert [job.deleted for job in fake.jobs.of(waited[0]) if job.index == 2] == [True]
     assert not list((tmp_path / "JOB.site").glob("*/orders.*"))  # there is a token in each
     # The first life's Processor was dismissed, and leaves by itself.
