@@ -439,12 +439,12 @@ def test_no_statement_needs_more_of_sqlite_than_its_usual_build_gives(
     batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Debian's takes 250,000 values in a statement, others 32,766. Here fewer than there are jobs must do."""
-    count = 2_100
+    count = 1_100
     connect = sqlite3.connect
 
     def limited(*arguments: Any, **options: Any) -> sqlite3.Connection:
         made = connect(*arguments, **options)
-        made.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 2_000)
+        made.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 1_050)
         return made
 
     monkeypatch.setattr(sqlite3.dbapi2, "connect", limited)

@@ -75,7 +75,7 @@ def test_ten_thousand_jobs_are_ten_submissions_and_one_look_at_the_queue(slurm: 
     assert slurm.calls.count("sbatch") == 10
     assert [count for _, count in slurm.arrays.values()] == [1000] * 10
     slurm.calls.clear()
-    for _ in range(5):
+    for _ in range(2):
         assert psu.get_queue(Verbose=False) == {batch: {"run": list(range(10_000))}}
     assert slurm.calls == ["squeue"]
 
