@@ -89,7 +89,12 @@ class Batches:
 
     def supervisor(self) -> int | None:
         """That of this test's spool."""
-        return supervisor_of(paths.state_directory() / "jobs" / os.uname().nodename)
+        return supervisor_of(own_spool())
+
+
+def own_spool() -> Path:
+    """Of the jobs of this machine in the test's own state directory."""
+    return paths.state_directory() / "jobs" / os.uname().nodename
 
 
 def supervisor_of(spool: Path) -> int | None:
@@ -121,7 +126,11 @@ def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batches
     monkeypatch.setattr(executors, "_given", {})
     made = Batches(tmp_path)
     yield made
-    # It would end by itself in a few seconds. Jobs that are left are found by the look that every test gets.
-    pid = made.supervisor()
+    end_supervisor()
+
+
+def end_supervisor() -> None:
+    """It would end by itself in a few seconds. Jobs that are left are found by the look that every test gets."""
+    pid = supervisor_of(own_spool())
     if pid is not None:
         os.kill(pid, signal.SIGTERM)

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from coordinator import batch as psu
-from coordinator import load, paths
+from coordinator import load
 from coordinator.batch.executors import jobs_named
 from coordinator.batch.home import home
 from coordinator.jobs.reconcile import reconcile
 from coordinator.jobs.states import FORGOTTEN_S, LATE_S
 from tests.conftest import ROOT
-from tests.end_to_end.batches import WAIT, Batches, batches, states
+from tests.end_to_end.batches import WAIT, Batches, batches, own_spool, states
 
 __all__ = ["batches"]
 
@@ -65,7 +65,7 @@ def vanished(batches: Batches) -> tuple[Job, Path]:
     psu.submit_jobs()
     batches.until(lambda: (batches.place / "up").exists())
     batches.reach(batch, "run")
-    spool = paths.state_directory() / "jobs" / os.uname().nodename
+    spool = own_spool()
     job = int(json.loads((spool / "running" / "1.1").read_bytes())["who"][2])
     supervisor = batches.supervisor()
     assert supervisor is not None

@@ -11,6 +11,7 @@ from coordinator.core.statuses import State, Status
 from coordinator.errors import SubmitRefused
 from coordinator.executors.checkup import ABSENT, FAILED, OK, WAITS, check
 from coordinator.executors.localjobs import LocalJobs
+from tests.end_to_end.batches import end_supervisor
 from tests.end_to_end.farm import Farm
 
 
@@ -48,6 +49,7 @@ def test_the_job_has_run_where_it_says_and_leaves_nothing(tmp_path: Path) -> Non
     assert found.seconds is not None
     assert found.seconds >= 1
     assert list(tmp_path.iterdir()) == []
+    end_supervisor()
 
 
 class Busy(LocalJobs):
