@@ -200,7 +200,7 @@ NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{0,5}", fullmatch=True)
 @settings(max_examples=10_000, deadline=None)
 @given(
     st.lists(VALUES, min_size=1, max_size=4),
-    st.dictionaries(st.from_regex(r"[A-Z][A-Z0-9_]{0,5}", fullmatch=True), VALUES),
+    st.dictionaries(NAMES, VALUES, max_size=2),
 )
 def test_a_line_is_a_line_whatever_is_in_it(words: list[str], variables: dict[str, str]) -> None:
     try:
