@@ -100,16 +100,16 @@ def test_a_controller_that_cannot_start_says_why_on_the_terminal_and_detaches_no
     assert not (daemons.directory / "bigcheese.rc.json").exists()
 
 
-def test_a_job_that_cannot_start_says_why_on_the_terminal_and_detaches_nothing(daemons: Daemons, taken: int) -> None:
+def test_a_job_that_cannot_start_says_why_on_the_terminal_and_detaches_nothing(daemons: Daemons) -> None:
     def refused(*words: str, status: int = 1, script: str = "script.py") -> str:
         ended = daemons.type(script, *words)
         assert (ended.returncode, ended.stdout) == (status, ""), ended
         return ended.stderr
 
-    nobody = f"--rc_url=http://127.0.0.1:{taken}"
-    assert "tokens.json" in refused("one", nobody), "no token for that server: it names the file"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
+    nobody = f"--rc_url=http://127.0.0.1:{port}"
+    assert "tokens.json" in refused("one", nobody), "no token for that server: it names the file"
     assert f"127.0.0.1:{port}" in refused("one", f"--rc_url=http://me:x@127.0.0.1:{port}")
     url = daemons.controller()
     port = split_url(url)[1]
