@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,18 +42,6 @@ class Took:
     seconds: float
 
 
-@contextmanager
-def own_directory() -> Iterator[Path]:
-    """A new one, and the store in it."""
-    before = os.getcwd()
-    with tempfile.TemporaryDirectory(prefix="batches.") as place:
-        os.chdir(place)
-        try:
-            yield Path(place)
-        finally:
-            os.chdir(before)
-
-
 def measure(jobs: int) -> list[Took]:
     """Raises NotAResult where a call left something else than it should."""
     took = []
@@ -69,7 +56,7 @@ def measure(jobs: int) -> list[Took]:
             raise NotAResult(f"after {call} there are {count:,} jobs with {counted}, not {jobs:,}")
         return answer
 
-    with own_directory():
+    with tempfile.TemporaryDirectory(prefix="batches.") as place, chdir(place):
         template = psu.get_job_template(SetID=True)
         batch = template["BatchID"]
         infos = [
