@@ -18,6 +18,7 @@ from coordinator.jobs.records import submissions_where
 from tests.clusters.gridengine import GridEngine
 from tests.clusters.schedulers import HANG_S, LOOK_S
 from tests.clusters.slurm import Slurm
+from tests.end_to_end.batches import Batches
 from tests.end_to_end.notebook import shows_its_batch
 
 #: calls of the library from inside a job
@@ -64,14 +65,7 @@ def executor(cluster: tuple[str, Slurm | GridEngine], tmp_path: Path, monkeypatc
 
 
 def batch_of(*scripts: str, **fields: object) -> int:
-    id = psu.get_id()
-    jobs = []
-    for script in scripts:
-        job = psu.get_job_template()
-        job.update(BatchID=id, script=script, resources={"mem": "200mb", "time": "00:05:00"}, **fields)
-        jobs.append(job)
-    psu.add_batch_to_queue(id, jobs, set_index=True)
-    return id
+    return Batches(Path.cwd()).add(*scripts, resources={"mem": "200mb", "time": "00:05:00"}, **fields)
 
 
 def wait(batch: int, so: Callable[[dict[str, list[int]]], bool]) -> dict[str, list[int]]:
