@@ -66,6 +66,11 @@ def job_executor(name: str) -> JobExecutor:
 
 def element_of(name: str, native: str, index: int, count: int) -> str:
     """What the executor of that name calls an element of a job there, as people would type it."""
-    if name in (LOCAL, FILE) or name not in names():
-        return native if count == 1 else f"{native}.{index}"
-    return dialect_of(name).element(native, index, count)
+    plain = native if count == 1 else f"{native}.{index}"
+    if name in (LOCAL, FILE) or name.startswith(SSH):
+        return plain
+    try:
+        dialect = dialect_of(name)
+    except BadOption:
+        return plain  # another package brought it, and is not here any more
+    return dialect.element(native, index, count)
