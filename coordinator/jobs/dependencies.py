@@ -38,30 +38,32 @@ def check(connection: Connection, jobs: Iterable[Job]) -> None:
         if row.after is not None:
             with suppress(ValueError, TypeError, AttributeError):  # damaged: whoever reads the whole row says so
                 edges[row.batch_id, row.job_index] = [one for ids in after_of(row.after).values() for one in ids]
+    jobs = list(jobs)
     for job in jobs:
         for on in (one for ids in job.after.values() for one in ids):
             if on not in there:
                 raise BadDependency(f"{_said(job.id)} depends on {_said(on)}, which is not there")
-        circle = around(job.id, edges)
-        if circle:
-            raise BadDependency("jobs wait for each other in a circle: " + " → ".join(map(_said, circle)))
+    circle = around((job.id for job in jobs), edges)
+    if circle:
+        raise BadDependency("jobs wait for each other in a circle: " + " → ".join(map(_said, circle)))
 
 
-def around(start: JobId, edges: Mapping[JobId, Sequence[JobId]]) -> list[JobId]:
-    """A way from a job along its dependencies back to itself, or nothing."""
-    came: dict[JobId, JobId] = {}
-    left = [start]
-    while left:
-        here = left.pop()
-        for on in edges.get(here, ()):
-            if on == start:
-                way = [start, here]
-                while way[-1] != start:
-                    way.append(came[way[-1]])
-                return way[::-1] if len(way) > 2 else [start, start]
-            if on not in came:
-                came[on] = here
-                left.append(on)
+def around(starts: Iterable[JobId], edges: Mapping[JobId, Sequence[JobId]]) -> list[JobId]:
+    """A way along dependencies from a job back to itself, of these and all that they depend on; or nothing. Each job is
+    looked at once, however many depend on it."""
+    done: set[JobId] = set()
+    for start in starts:
+        # The way to where we are, each job with those of its dependencies that were not looked at.
+        way = {} if start in done else {start: iter(edges.get(start, ()))}
+        while way:
+            on = next(way[next(reversed(way))], None)
+            if on is None:
+                done.add(way.popitem()[0])
+            elif on in way:
+                ids = list(way)
+                return [*ids[ids.index(on) :], on]
+            elif on not in done:
+                way[on] = iter(edges.get(on, ()))
     return []
 
 
