@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module, metadata
 
 from coordinator.errors import BadOption
@@ -66,11 +67,17 @@ def job_executor(name: str) -> JobExecutor:
 
 def element_of(name: str, native: str, index: int, count: int) -> str:
     """What the executor of that name calls an element of a job there, as people would type it."""
-    plain = native if count == 1 else f"{native}.{index}"
-    if name in (LOCAL, FILE) or name.startswith(SSH):
-        return plain
-    try:
-        dialect = dialect_of(name)
-    except BadOption:
-        return plain  # another package brought it, and is not here any more
+    dialect = _dialect_if_any(name)
+    if dialect is None:
+        return native if count == 1 else f"{native}.{index}"
     return dialect.element(native, index, count)
+
+
+@cache  # entry points are looked for among all packages that are installed, and elements come in tens of thousands
+def _dialect_if_any(name: str) -> Dialect | None:
+    if name in (LOCAL, FILE) or name.startswith(SSH):
+        return None
+    try:
+        return dialect_of(name)
+    except BadOption:
+        return None  # a user's own; or another package brought it, and is not here any more

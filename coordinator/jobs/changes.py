@@ -67,15 +67,15 @@ def change(connection: Connection, job: Job, fields: Mapping[str, Any], kind: st
     fresh = {name: value for name, value in fields.items() if name not in was or was[name] != value}
     if not fresh and words == job.words:
         return job
-    changed = _job({**was, **fresh})
-    row = {**_row(changed), "version": job.version + 1, "words": words}
-    del row["attempt"], row["not_before"]
+    to = _job({**was, **fresh})
+    changed = replace(to, attempt=job.attempt, version=job.version + 1, not_before=job.not_before, words=words)
+    row = _row(changed)
     connection.execute(update(schema.job).where(_is(job)), row)
     told = {name: [was.get(name), value] for name, value in fresh.items()}
     note(connection, job.batch, job.index, kind, told, job.version + 1, time.time())
     if "after" in fresh and changed.after:
         dependencies.check(connection, [changed])
-    return job_of(connection, job.batch, job.index)
+    return replace(changed, fields=json.loads(row["fields"]))  # as it would be read: a tuple has become a list
 
 
 def merge(connection: Connection, info: Mapping[str, Any]) -> Job:
@@ -261,8 +261,8 @@ def executed_many(connection: Connection, statement: Insert | Update, rows: Sequ
 
 def _row(job: Job) -> dict[str, Any]:
     return {"batch_id": job.batch, "job_index": job.index, "state": job.state, "priority": job.priority,
-            "attempt": 0, "version": 1, "not_before": 0.0, "after": _after(job.after), "words": "",
-            "fields": _json(job.fields)}  # fmt: skip
+            "attempt": job.attempt, "version": job.version, "not_before": job.not_before,
+            "after": _after(job.after), "words": job.words, "fields": _json(job.fields)}  # fmt: skip
 
 
 _encoded = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode

@@ -38,14 +38,17 @@ class Inbox:
         paths.replace_private(self.place / f"{id}.json", content)
         return id
 
-    def waiting(self, store: str) -> list[tuple[str, dict[str, Any]]]:
-        """(id, what it says) of those for a store, the oldest first. Other stores may have the same directory."""
+    def waiting(self, store: str, most: int) -> list[tuple[str, dict[str, Any]]]:
+        """(id, what it says) of those for a store, the oldest first. Other stores may have the same directory. No more
+        than ``most`` are read."""
         try:
             names = sorted(name for name in os.listdir(self.place) if name.endswith(".json") and name[0] != ".")
         except FileNotFoundError:
             return []
-        found = []
+        found: list[tuple[str, dict[str, Any]]] = []
         for name in names:
+            if len(found) == most:
+                break
             path = self.place / name
             try:
                 told = _report(path.read_bytes())

@@ -7,35 +7,64 @@ scheduler's last word) is never a field that somebody sets: :data:`.records.FIXE
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_
 
 from coordinator.executors.named import element_of
 from coordinator.jobs import schema
-from coordinator.jobs.records import Attempt, Job, attempts_of, submissions_where
+from coordinator.jobs.records import Attempt, Job, JobId, Submission, attempts_where, submissions_where
 
 
 def info_of(connection: Connection, job: Job) -> dict[str, Any]:
     """``stdout``, ``stderr``: paths, one for each attempt; ``qstat``: the scheduler's last word on the newest."""
+    (info,) = infos_of(connection, [job])
+    return info
+
+
+def infos_of(connection: Connection, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The same of many, in their order, which may name a job more than once."""
+    theirs = schema.among(schema.pair(schema.attempt), {job.id for job in jobs})
+    tried: dict[JobId, list[Attempt]] = defaultdict(list)
+    for attempt in attempts_where(connection, and_(theirs, schema.attempt.c.mark != "")):
+        tried[attempt.id].append(attempt)
+    newest = {id: next((a for a in reversed(some) if a.spawn == 0), None) for id, some in tried.items()}
+    marks = {attempt.mark for attempt in newest.values() if attempt is not None}
+    submissions = {
+        one.mark: one for one in submissions_where(connection, schema.among(schema.submission.c.mark, marks))
+    }
+    infos = []
+    for job in jobs:
+        last = newest.get(job.id)
+        infos.append(_info(job, tried[job.id], last, submissions.get(last.mark) if last is not None else None))
+    return infos
+
+
+def cluster_id(connection: Connection, attempt: Attempt) -> str:
+    """What its scheduler calls it; "" while that is not known."""
+    found = submissions_where(connection, schema.submission.c.mark == attempt.mark)
+    return _cluster_id(attempt, found[0] if found else None)
+
+
+def _info(job: Job, tried: Sequence[Attempt], newest: Attempt | None, submission: Submission | None) -> dict[str, Any]:
     info = job.info
-    tried = [attempt for attempt in attempts_of(connection, job.batch, job.index) if attempt.mark]
     info["stdout"], info["stderr"] = [a.stdout for a in tried], [a.stderr for a in tried]
-    newest = next((a for a in reversed(tried) if a.spawn == 0), None)
     if newest is not None:
         info["subtime"] = time.strftime("%Y%m%d%H%M%S", time.localtime(newest.at))
-        info["ClusterID"] = info["submit_id"] = cluster_id(connection, newest)
+        info["ClusterID"] = info["submit_id"] = _cluster_id(newest, submission)
         info["hostname"] = newest.host
         info["qstat"] = {name: value for name, value in _last(newest).items() if value not in (None, "")}
         info["attempts"] = len(tried)
     return info
 
 
-def cluster_id(connection: Connection, attempt: Attempt) -> str:
-    """What its scheduler calls it; "" while that is not known."""
-    found = submissions_where(connection, schema.submission.c.mark == attempt.mark)
-    native = attempt.native or (found[0].native if found else None)
-    return "" if native is None else element_of(found[0].executor, native, attempt.element, found[0].count)
+def _cluster_id(attempt: Attempt, submission: Submission | None) -> str:
+    native = attempt.native or (submission.native if submission is not None else None)
+    if submission is None or native is None:
+        return ""
+    return element_of(submission.executor, native, attempt.element, submission.count)
 
 
 def _last(attempt: Attempt) -> dict[str, Any]:

@@ -154,8 +154,12 @@ def job_of(connection: Connection, batch: int, index: int) -> Job:
     """Raises NoSuchJob."""
     found = next(jobs_where(connection, and_(schema.job.c.batch_id == batch, schema.job.c.job_index == index)), None)
     if found is None:
-        raise NoSuchJob(f"there is no job {index} in batch {batch}: it was never added, or it was removed")
+        raise no_such_job(batch, index)
     return found
+
+
+def no_such_job(batch: int, index: int) -> NoSuchJob:
+    return NoSuchJob(f"there is no job {index} in batch {batch}: it was never added, or it was removed")
 
 
 def jobs_where(connection: Connection, condition: ColumnElement[bool]) -> Iterator[Job]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, and_, exc, func, insert, not_, select, update
@@ -17,8 +18,8 @@ from sqlalchemy import Connection, and_, exc, func, insert, not_, select, update
 from coordinator.errors import BadInput, CoordinatorError, StateError, from_fault
 from coordinator.jobs import changes, schema
 from coordinator.jobs.inbox import Inbox
-from coordinator.jobs.information import info_of
-from coordinator.jobs.records import Job, attempts_where, job_of
+from coordinator.jobs.information import infos_of
+from coordinator.jobs.records import Job, JobId, attempts_where, jobs_where, no_such_job
 from coordinator.jobs.states import ACTIVE, COMPLETE, GOOD, LAST, REPLACED, RUN, SPAWN, SUBMIT, Stage
 from coordinator.jobs.store import Store
 
@@ -37,6 +38,35 @@ UNFIT = (exc.InterfaceError, exc.ProgrammingError, exc.DataError, OverflowError,
 Place = tuple[int, int, int, int]
 
 
+@dataclass
+class Reporters:
+    """The jobs of reports that are applied together, as they are by now; ``going``: attempts that nobody cancelled."""
+
+    jobs: dict[JobId, Job]
+    going: frozenset[Place]
+
+    def current(self, by: Place) -> Job:
+        """The job of an attempt that is still the one. Raises NoSuchJob, StateError."""
+        batch, index, number, _ = by
+        job = self.jobs.get((batch, index))
+        if job is None:
+            raise no_such_job(batch, index)
+        if job.attempt != number or by not in self.going:
+            raise StateError(
+                f"attempt {number} at job {index} of batch {batch} was cancelled, or another has taken its place: it "
+                f"can say nothing more"
+            )
+        return job
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a report has brought about. ``told``: fields of the JobInfo that its reporter gets, and nobody else."""
+
+    job: Job
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
 def report(store: Store, inbox: Inbox, told: Mapping[str, Any]) -> dict[str, Any]:
     """Say something and see what came of it: the job's JobInfo. Raises the error that it met; after StoreBusy or
     StoreUnwritable the report is still there, and is taken up by whoever looks next."""
@@ -53,86 +83,94 @@ def report(store: Store, inbox: Inbox, told: Mapping[str, Any]) -> dict[str, Any
 def take_up(store: Store, inbox: Inbox) -> int:
     """Apply all reports that wait; how many they were. Raises StoreBusy, StoreUnwritable."""
     count = 0
-    while inbox.waiting(store.id):
+    while inbox.waiting(store.id, 1):
         count += _take_up_some(store, inbox)
     return count
 
 
 def _take_up_some(store: Store, inbox: Inbox) -> int:
     with store.writing() as connection:
-        waiting = inbox.waiting(store.id)[:MANY]  # those that came while others were writing, too
+        waiting = inbox.waiting(store.id, MANY)  # those that came while others were writing, too
         ids = [id for id, _ in waiting]
         table = schema.report
         known = set(connection.scalars(select(table.c.id).where(table.c.id.in_(ids))))
+        fresh = [(id, told) for id, told in waiting if id not in known]
+        reporters = _reporters(connection, [tuple(told["by"]) for _, told in fresh])
+        applied = [(id, _applied(connection, reporters, told)) for id, told in fresh]
         now = time.time()
-        for id, told in waiting:
-            if id not in known:
-                connection.execute(
-                    insert(table), {"id": id, "at": now, "answer": json.dumps(_answer(connection, told))}
-                )
+        rows = [
+            {"id": id, "at": now, "answer": json.dumps(answer)}
+            for (id, _), answer in zip(applied, _answers(connection, [what for _, what in applied]), strict=True)
+        ]
+        if rows:
+            connection.execute(insert(table), rows)
         connection.execute(table.delete().where(table.c.at < now - KEPT_S))
     inbox.forget(ids)
     return len(ids)
 
 
-def _answer(connection: Connection, told: Mapping[str, Any]) -> dict[str, Any]:
+def _reporters(connection: Connection, places: Sequence[Place]) -> Reporters:
+    ids = {(batch, index) for batch, index, *_ in places}
+    jobs = jobs_where(connection, schema.among(schema.pair(schema.job), ids))
+    attempts = attempts_where(connection, schema.among(schema.pair(schema.attempt), ids))
+    return Reporters({job.id: job for job in jobs}, frozenset(a.place for a in attempts if not a.cancelled))
+
+
+def _applied(connection: Connection, reporters: Reporters, told: Mapping[str, Any]) -> Done | CoordinatorError:
+    """What a report has changed, or why it was refused: then it has changed nothing."""
     try:
         with connection.begin_nested():
-            return {"info": _apply(connection, told)}
+            done = _apply(connection, reporters, told)
     except CoordinatorError as error:
         refused = error
     except UNFIT as error:
         refused = BadInput(f"what the job reported cannot be kept: {error}")
+    else:
+        reporters.jobs[done.job.id] = done.job
+        return done
     batch, index = (*told.get("by", ()), 0, 0)[:2]
     changes.note(connection, batch, index, "refused", {"report": told.get("kind"), "words": refused.message})
-    return {"error": [refused.code, refused.message]}
+    return refused
 
 
-def _apply(connection: Connection, told: Mapping[str, Any]) -> dict[str, Any]:
+def _answers(connection: Connection, applied: Sequence[Done | CoordinatorError]) -> Iterator[dict[str, Any]]:
+    infos = iter(infos_of(connection, [one.job for one in applied if isinstance(one, Done)]))
+    for one in applied:
+        if isinstance(one, Done):
+            yield {"info": {**next(infos), **one.told}}
+        else:
+            yield {"error": [one.code, one.message]}
+
+
+def _apply(connection: Connection, reporters: Reporters, told: Mapping[str, Any]) -> Done:
     by: Place = tuple(told["by"])
-    job = _current(connection, by)
+    job = reporters.current(by)
     kind = told.get("kind")
     if kind == "begin":
         return _begun(connection, job, by, told)
     if kind == "update":
-        info = info_of(connection, changes.merge(connection, told["info"]))
-    elif kind == "complete":
+        return Done(changes.merge(connection, told["info"]))
+    if kind == "complete":
         job = changes.merge(connection, told["info"]) if "info" in told else job
-        info = info_of(connection, changes.change(connection, job, {"state": COMPLETE}))
-    elif kind == "spawn":
-        info = _multiplied(connection, job, by, int(told["count"]))
-    elif kind == "spawn_complete":
+        return Done(changes.change(connection, job, {"state": COMPLETE}))
+    if kind == "spawn":
+        return Done(_multiplied(connection, job, by, int(told["count"])))
+    if kind == "spawn_complete":
         return _one_complete(connection, job, by)
-    else:
-        raise StateError(f"there is no report {kind!r}: this job runs another version of the program")
-    return info
+    raise StateError(f"there is no report {kind!r}: this job runs another version of the program")
 
 
-def _current(connection: Connection, by: Place) -> Job:
-    """The job of an attempt that is still the one. Raises NoSuchJob, StateError."""
-    batch, index, number, _ = by
-    job = job_of(connection, batch, index)
-    mine = attempts_where(connection, _is(by))
-    if job.attempt != number or not mine or mine[0].cancelled:
-        raise StateError(
-            f"attempt {number} at job {index} of batch {batch} was cancelled, or another has taken its place: it can "
-            f"say nothing more"
-        )
-    return job
-
-
-def _begun(connection: Connection, job: Job, by: Place, told: Mapping[str, Any]) -> dict[str, Any]:
+def _begun(connection: Connection, job: Job, by: Place, told: Mapping[str, Any]) -> Done:
     table = schema.attempt
-    row = {"asked": True, "host": str(told.get("host", ""))}
-    connection.execute(update(table).where(_is(by)).values(row))
+    connection.execute(update(table).where(_is(by)).values(asked=True, host=str(told.get("host", ""))))
     waits = table.c.stage.in_((Stage.WRITTEN.value, Stage.SENT.value))
     connection.execute(update(table).where(_is(by), waits).values(stage=Stage.BEGUN.value, began=told.get("began")))
     if job.state == SUBMIT:
         job = changes.change(connection, job, {"state": RUN})
-    return {**info_of(connection, job), "SpawnID": by[3]} if job.state == SPAWN else info_of(connection, job)
+    return Done(job, {"SpawnID": by[3]} if job.state == SPAWN else {})
 
 
-def _multiplied(connection: Connection, job: Job, by: Place, count: int) -> dict[str, Any]:
+def _multiplied(connection: Connection, job: Job, by: Place, count: int) -> Job:
     """Copies that are to be submitted, with the one that asked as number 0. Earlier copies of this attempt are over."""
     if not 0 < count <= MOST_COPIES:
         raise StateError(f"a job makes from 1 to {MOST_COPIES:,} copies of itself, not {count:,}")
@@ -161,20 +199,17 @@ def _multiplied(connection: Connection, job: Job, by: Place, count: int) -> dict
     connection.execute(update(table).where(_job(by), table.c.number == by[2]).values(said=REPLACED))
     connection.execute(update(table).where(_is(by)).values(said=""))
     connection.execute(insert(table), rows)
-    return info_of(connection, changes.change(connection, job, {"state": SPAWN}))
+    return changes.change(connection, job, {"state": SPAWN})
 
 
-def _one_complete(connection: Connection, job: Job, by: Place) -> dict[str, Any]:
+def _one_complete(connection: Connection, job: Job, by: Place) -> Done:
     """The last one is told state complete and finishes the job; the store says so when it has."""
     table = schema.attempt
     open_ = and_(_job(by), table.c.number == by[2], table.c.said == "")
     before = connection.scalar(select(table.c.said).where(_is(by)))
     left = before == COMPLETE or connection.scalar(select(func.count()).select_from(table).where(open_, not_(_is(by))))
     connection.execute(update(table).where(_is(by)).values(said=COMPLETE if left else LAST))
-    info = info_of(connection, job)
-    if job.state not in GOOD:
-        info["state"] = SPAWN if left else COMPLETE
-    return info
+    return Done(job, {} if job.state in GOOD else {"state": SPAWN if left else COMPLETE})
 
 
 def _job(by: Place) -> Any:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     Tuple,
     bindparam,
+    false,
     tuple_,
 )  # fmt: skip
 
@@ -176,5 +177,8 @@ def pair(table: Table) -> Tuple:
 def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
     """Is it one of many of our own values (numbers, marks, pairs of numbers)? They stand in the statement itself, since
     most builds of SQLite take at most 32,766 bound ones."""
-    bound: BindParameter[Any] = bindparam("among", list(values), expanding=True, unique=True, literal_execute=True)
+    several = list(values)
+    if not several:
+        return false()  # of pairs an empty list is no SQL
+    bound: BindParameter[Any] = bindparam("among", several, expanding=True, unique=True, literal_execute=True)
     return column.in_(bound)
