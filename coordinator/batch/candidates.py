@@ -18,7 +18,7 @@ from coordinator.jobs import schema
 from coordinator.jobs.due import Plan, Seen, plan
 from coordinator.jobs.records import Job, JobId, after_of, attempts_where, jobs_where
 from coordinator.jobs.states import BAD, GOOD, INIT, SPAWN, Stage
-from coordinator.jobs.submitting import Trial
+from coordinator.jobs.submissions import Trial
 
 
 @dataclass

@@ -21,7 +21,7 @@ from coordinator.core.needs import Needs
 from coordinator.errors import BadInput
 from coordinator.executors.jobscript import Element
 from coordinator.jobs.changes import title
-from coordinator.jobs.submitting import Trial
+from coordinator.jobs.submissions import Trial
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@%-]+")
 #: bytes of a script's first line that are read

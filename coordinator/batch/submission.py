@@ -22,7 +22,8 @@ from coordinator.jobs import schema
 from coordinator.jobs.reconcile import Look, reconcile
 from coordinator.jobs.records import job_of
 from coordinator.jobs.states import INIT
-from coordinator.jobs.submitting import Pass, Submitter, Trial, one_at_a_time
+from coordinator.jobs.submissions import Trial
+from coordinator.jobs.submitting import Pass, Submitter, one_at_a_time
 
 #: seconds between two passes of :func:`periodic_submitter`
 PERIOD_S = 600.0

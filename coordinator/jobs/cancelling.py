@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 
-from sqlalchemy import ColumnElement, and_, bindparam, update
+from sqlalchemy import ColumnElement, and_, update
 
-from coordinator.core.statuses import Cause, Intent
+from coordinator.core.statuses import Cause
 from coordinator.errors import SchedulerError
 from coordinator.executors.jobscript import NOBODY
 from coordinator.jobs import schema
@@ -35,7 +35,9 @@ def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> t
         found = {s.mark: s for s in submissions_where(connection, schema.among(schema.submission.c.mark, marks))}
         attempts = [a for a in attempts if a.mark not in found or not _over_already(found[a.mark], a.element)]
         if attempts:
-            connection.execute(update(table).where(_this()).values(cancelled=True), [_key(a) for a in attempts])
+            connection.execute(
+                update(table).where(schema.this_attempt()).values(cancelled=True), [_key(a) for a in attempts]
+            )
     unbegun = [a for a in attempts if a.mark not in found or _claim(found[a.mark], a.element)]
     _over(store, unbegun)
     by_mark: dict[str, list[Attempt]] = defaultdict(list)
@@ -81,8 +83,7 @@ def _end(submission: Submission, attempts: Sequence[Attempt], executors: Executo
     try:
         native = submission.native
         if native is None:
-            native = executor.find(Intent(submission.mark, submission.name, submission.directory, submission.needs,
-                                          submission.count))  # fmt: skip
+            native = executor.find(submission.intent)
         if native is None:
             return ""
         whole = len(attempts) == submission.count and not any(a.native for a in attempts)
@@ -102,17 +103,13 @@ def _over(store: Store, attempts: Sequence[Attempt]) -> None:
     over = {"stage": Stage.OVER.value, "outcome": Outcome.CANCELLED.value, "cause": Cause.CANCELLED.value,
             "words": "it was cancelled before it began"}  # fmt: skip
     with store.writing() as connection:
-        connection.execute(update(schema.attempt).where(_this()).values(over), [_key(a) for a in attempts])
+        connection.execute(
+            update(schema.attempt).where(schema.this_attempt()).values(over), [_key(a) for a in attempts]
+        )
         settle_copies(connection, {attempt.id for attempt in attempts})
         for attempt in attempts:
             if attempt.spawn == 0:
                 move(connection, attempt.id, attempt.number, ACTIVE - {SPAWN}, CANCELLED, over["words"], "cancelled")
-
-
-def _this() -> ColumnElement[bool]:
-    table = schema.attempt
-    return and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"),
-                table.c.number == bindparam("n"), table.c.spawn == bindparam("s"))  # fmt: skip
 
 
 def _key(attempt: Attempt) -> dict[str, int]:

@@ -133,8 +133,7 @@ def change_many(
         table = schema.job
         values = {"fields": bindparam("f"), "state": bindparam("s"), "priority": bindparam("p"),
                   "after": bindparam("a"), "version": bindparam("v"), "words": "", "not_before": 0.0}  # fmt: skip
-        chosen = and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"))
-        executed_many(connection, update(table).where(chosen).values(values), rows)
+        executed_many(connection, update(table).where(schema.this_job()).values(values), rows)
         executed_many(connection, insert(schema.event).values({name: bindparam(name) for name in told[0]}), told)
     if depend:
         dependencies.check(connection, depend)

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
 
 from coordinator.core.needs import Needs
+from coordinator.core.statuses import Intent
 from coordinator.errors import BadInput, NoSuchJob
 from coordinator.jobs import schema
 from coordinator.jobs.states import Outcome, Stage
@@ -144,6 +145,11 @@ class Submission:
     stage: str
     words: str
     at: float
+
+    @property
+    def intent(self) -> Intent:
+        """As its executor was given it."""
+        return Intent(self.mark, self.name, self.directory, self.needs, self.count)
 
     @classmethod
     def of(cls, row: Row[Any]) -> Submission:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     Tuple,
+    and_,
     bindparam,
     false,
     tuple_,
@@ -172,6 +173,18 @@ damaged = Table(
 def pair(table: Table) -> Tuple:
     """(batch, index) of a row, to be compared with others."""
     return tuple_(table.c.batch_id, table.c.job_index)
+
+
+def this_job() -> ColumnElement[bool]:
+    """The one of ``b`` and ``j``, which a statement for many rows is given with each."""
+    return and_(job.c.batch_id == bindparam("b"), job.c.job_index == bindparam("j"))
+
+
+def this_attempt() -> ColumnElement[bool]:
+    """The one of ``b``, ``j``, ``n`` and ``s``."""
+    table = attempt.c
+    return and_(table.batch_id == bindparam("b"), table.job_index == bindparam("j"),
+                table.number == bindparam("n"), table.spawn == bindparam("s"))  # fmt: skip
 
 
 def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:

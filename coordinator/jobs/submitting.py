@@ -12,39 +12,27 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import and_
 
 from coordinator import paths
 from coordinator.core.needs import Needs
-from coordinator.core.statuses import Cause, Intent, mark_of
+from coordinator.core.statuses import Intent, mark_of
 from coordinator.errors import BadInput, CoordinatorError, SchedulerError, StoreUnwritable, SubmitRefused
 from coordinator.executors import jobscript
 from coordinator.executors.jobexecutor import JobExecutor, script_of
 from coordinator.executors.jobscript import Element
-from coordinator.jobs import schema
-from coordinator.jobs.changes import move, note
-from coordinator.jobs.records import Job, JobId, Submission, submissions_where
-from coordinator.jobs.states import FAILED, INIT, SUBMIT, Outcome, Stage
+from coordinator.jobs import schema, submissions
+from coordinator.jobs.records import JobId, Submission, submissions_where
 from coordinator.jobs.store import Store
+from coordinator.jobs.submissions import Trial
 
 #: most elements of one submission where the executor does not say
 USUAL_ARRAY = 1000
-
-
-@dataclass(frozen=True)
-class Trial:
-    """An attempt that is to be made. ``spawn``: 0, or the number of a copy that is in the store already."""
-
-    job: Job
-    number: int
-    spawn: int = 0
 
 
 #: (its element without a record, what it needs). Raises BadInput, OSError
@@ -81,7 +69,7 @@ class Submitter:
         with self._store.reading() as connection:
             torn = submissions_where(connection, and_(table.c.stage == "written", table.c.executor == self._name))
         for submission in torn:
-            intent = _intent(submission)
+            intent = submission.intent
             if not os.path.exists(script_of(intent)):
                 self._take_back(submission)
                 continue
@@ -96,8 +84,7 @@ class Submitter:
 
     def submit(self, trials: Iterable[Trial], result: Pass) -> None:
         """Within :func:`one_at_a_time`. One bad job, or one bad group of needs, stops no other."""
-        groups: dict[str, list[tuple[Trial, Element]]] = defaultdict(list)
-        needs_of: dict[str, Needs] = {}
+        made = []
         for trial in trials:
             try:
                 element, needs = self._make(trial)
@@ -106,30 +93,22 @@ class Submitter:
                 words = error.message if isinstance(error, CoordinatorError) else str(error)
                 self._refuse_job(trial, words, result)
                 continue
-            key = json.dumps(needs.told(), sort_keys=True)
-            needs_of[key] = needs
-            groups[key].append((trial, element))
-        for key, group in groups.items():
+            made.append((trial, element, needs))
+        for needs, group in _grouped(made):
             most = self._largest()
             for at in range(0, len(group), most):
-                self._submit_some(group[at : at + most], needs_of[key], result)
+                self._submit_some(group[at : at + most], needs, result)
 
     def command(self, trials: Sequence[Trial]) -> list[tuple[list[str], str, list[str]]]:
         """What :meth:`submit` would do, as (command, script, lines of the table) for each submission: a dry run."""
         found = []
-        groups: dict[str, list[Element]] = defaultdict(list)
-        needs_of: dict[str, Needs] = {}
-        for trial in trials:
-            element, needs = self._make(trial)
-            key = json.dumps(needs.told(), sort_keys=True)
-            needs_of[key] = needs
-            groups[key].append(element)
         directory = self._place / f"dry-run.{os.getpid()}"
         made = [place for place in (self._place, *self._place.parents) if not place.exists()]
         directory.mkdir(0o700, parents=True, exist_ok=True)
         try:
-            for key, elements in groups.items():
-                intent = Intent(mark_of(0), "dry run", str(directory), needs_of[key], len(elements))
+            for needs, group in _grouped((trial, *self._make(trial)) for trial in trials):
+                elements = [element for _, element in group]
+                intent = Intent(mark_of(0), "dry run", str(directory), needs, len(elements))
                 argv = self._executor.prepare(intent, elements)
                 lines = [jobscript.line(element) for element in elements]
                 found.append((argv, Path(script_of(intent)).read_text(), lines))
@@ -148,11 +127,12 @@ class Submitter:
         first = group[0][0].job
         name = str(first.fields.get("batch_type") or first.fields.get("name") or "job")
         with self._store.writing() as connection:
-            kept = _still(connection, group)
+            there = submissions.still(connection, [trial for trial, _ in group])
+            kept = [(trial, element) for trial, element in group if trial.place in there]
             if not kept:
                 return
             intent = Intent(mark, name, str(directory), needs, len(kept))
-            _write_down(connection, intent, self._name, kept)
+            submissions.write_down(connection, intent, self._name, kept)
         elements = [replace(e, record=str(directory / str(at))) for at, (_, e) in enumerate(kept, 1)]
         try:
             directory.mkdir(0o700)
@@ -176,55 +156,28 @@ class Submitter:
             self._over(mark, error.message, result)
             return
         with self._store.writing() as connection:
-            connection.execute(_this(mark).values(words=error.message))
+            submissions.not_yet(connection, mark, error.message)
         if error.message not in result.words:
             result.words.append(error.message)
 
     def _sent(self, mark: str, native: str) -> None:
-        table = schema.attempt
-        waits = and_(table.c.mark == mark, table.c.stage == Stage.WRITTEN.value)
         with self._store.writing() as connection:
-            connection.execute(_this(mark).values(native=native, stage="sent", words=""))
-            connection.execute(update(table).where(waits).values(stage=Stage.SENT.value))
+            submissions.sent(connection, mark, native)
 
     def _over(self, mark: str, words: str, result: Pass) -> None:
-        """The executor does not take it as it is: its jobs failed, with the reason."""
-        table = schema.attempt
         with self._store.writing() as connection:
-            rows = connection.execute(select(table.c.batch_id, table.c.job_index, table.c.number, table.c.spawn).where(
-                table.c.mark == mark)).all()  # fmt: skip
-            connection.execute(_this(mark).values(stage="over", words=words))
-            over = {"stage": Stage.OVER.value, "outcome": Outcome.FAILED.value, "cause": Cause.LAUNCH.value}
-            connection.execute(update(table).where(table.c.mark == mark).values(**over, words=words))
-            for batch, index, number, _ in rows:
-                move(connection, (batch, index), number, (SUBMIT,), FAILED, words, "refused")
-        result.refused += [((batch, index), words) for batch, index, _, _ in rows]
+            ids = submissions.over(connection, mark, words)
+        result.refused += [(id, words) for id in ids]
 
     def _take_back(self, submission: Submission) -> None:
-        """Nobody was asked: its jobs are as they were."""
-        jobs, table = schema.job, schema.attempt
         with self._store.writing() as connection:
-            for row in connection.execute(select(table).where(table.c.mark == submission.mark)).all():
-                id = row.batch_id, row.job_index
-                if row.spawn == 0 and move(connection, id, row.number, (SUBMIT,), INIT, "", "taken back"):
-                    mine = and_(jobs.c.batch_id == row.batch_id, jobs.c.job_index == row.job_index)
-                    connection.execute(update(jobs).where(mine).values(attempt=row.number - 1))
-            connection.execute(table.delete().where(table.c.mark == submission.mark, table.c.spawn == 0))
-            connection.execute(update(table).where(table.c.mark == submission.mark).values(mark="", element=0))
-            connection.execute(schema.submission.delete().where(schema.submission.c.mark == submission.mark))
+            submissions.take_back(connection, submission)
         shutil.rmtree(submission.directory, ignore_errors=True)
 
     def _refuse_job(self, trial: Trial, words: str, result: Pass) -> None:
-        """It cannot be made into anything that runs."""
-        jobs, job = schema.job, trial.job
-        mine = and_(jobs.c.batch_id == job.batch, jobs.c.job_index == job.index, jobs.c.version == job.version)
-        failed = {"state": FAILED, "words": words, "version": job.version + 1}
         with self._store.writing() as connection:
-            if trial.spawn:
-                _copy_refused(connection, trial, words)
-            elif connection.execute(update(jobs).where(mine).values(failed)).rowcount:
-                note(connection, job.batch, job.index, "refused", {"state": [job.state, FAILED]}, job.version + 1)
-        result.refused.append((job.id, words))
+            submissions.refuse(connection, trial, words)
+        result.refused.append((trial.job.id, words))
 
     def _largest(self) -> int:
         if self._most is None:
@@ -235,72 +188,10 @@ class Submitter:
         return self._most
 
 
-def _copy_refused(connection: Connection, trial: Trial, words: str) -> None:
-    """Its attempt is there already, and is over before it began; the job goes on with its other copies."""
-    table, job = schema.attempt, trial.job
-    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.number == trial.number)
-    over = {"stage": Stage.OVER.value, "outcome": Outcome.FAILED.value, "cause": Cause.LAUNCH.value, "words": words}
-    connection.execute(update(table).where(mine, table.c.spawn == trial.spawn).values(over))
-
-
-def _still(connection: Connection, group: Sequence[tuple[Trial, Element]]) -> list[tuple[Trial, Element]]:
-    """Those that nobody has changed since they were chosen."""
-    jobs, table = schema.job, schema.attempt
-    theirs = schema.among(schema.pair(jobs), {trial.job.id for trial, _ in group})
-    chosen = select(jobs.c.batch_id, jobs.c.job_index, jobs.c.version).where(theirs)
-    versions = {(row.batch_id, row.job_index): row.version for row in connection.execute(chosen)}
-    waiting = select(table.c.batch_id, table.c.job_index, table.c.number, table.c.spawn).where(
-        table.c.mark == "", table.c.stage == Stage.WRITTEN.value)  # fmt: skip
-    copies = {tuple(row) for row in connection.execute(waiting)} if any(t.spawn for t, _ in group) else set()
-    kept = []
-    for trial, element in group:
-        job = trial.job
-        if trial.spawn:
-            there = (job.batch, job.index, trial.number, trial.spawn) in copies
-        else:
-            there = versions.get(job.id) == job.version
-        if there:
-            kept.append((trial, element))
-    return kept
-
-
-def _write_down(connection: Connection, intent: Intent, executor: str, kept: Sequence[tuple[Trial, Element]]) -> None:
-    now = time.time()
-    connection.execute(insert(schema.submission), {
-        "mark": intent.mark, "executor": executor, "directory": intent.directory, "name": intent.name,
-        "needs": json.dumps(intent.needs.told()), "count": intent.count, "native": None, "stage": "written", "at": now,
-    })  # fmt: skip
-    fresh, copies, moved, told = [], [], [], []
-    for at, (trial, element) in enumerate(kept, 1):
-        job = trial.job
-        row = {"mark": intent.mark, "element": at, "at": now, "stdout": element.out, "stderr": element.err}
-        if trial.spawn:
-            copies.append({**row, "b": job.batch, "j": job.index, "n": trial.number, "s": trial.spawn})
-            continue
-        fresh.append({**row, "batch_id": job.batch, "job_index": job.index, "number": trial.number, "spawn": 0,
-                      "stage": Stage.WRITTEN.value})  # fmt: skip
-        moved.append({"b": job.batch, "j": job.index, "n": trial.number, "v": job.version + 1})
-        told.append({"at": now, "batch_id": job.batch, "job_index": job.index, "version": job.version + 1,
-                     "kind": "submitted", "told": json.dumps({"state": [INIT, SUBMIT]})})  # fmt: skip
-    if fresh:
-        connection.execute(insert(schema.attempt), fresh)
-        jobs = schema.job
-        mine = and_(jobs.c.batch_id == bindparam("b"), jobs.c.job_index == bindparam("j"))
-        values = {"state": SUBMIT, "attempt": bindparam("n"), "version": bindparam("v"), "words": ""}
-        connection.execute(update(jobs).where(mine).values(values), moved)
-        connection.execute(insert(schema.event), told)
-    if copies:
-        table = schema.attempt
-        mine = and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"),
-                    table.c.number == bindparam("n"), table.c.spawn == bindparam("s"))  # fmt: skip
-        values = {name: bindparam(f"to_{name}") for name in ("mark", "element", "at", "stdout", "stderr")}
-        rows = [{(name if len(name) == 1 else f"to_{name}"): value for name, value in row.items()} for row in copies]
-        connection.execute(update(table).where(mine).values(values), rows)
-
-
-def _intent(submission: Submission) -> Intent:
-    return Intent(submission.mark, submission.name, submission.directory, submission.needs, submission.count)
-
-
-def _this(mark: str):  # type: ignore[no-untyped-def]
-    return update(schema.submission).where(schema.submission.c.mark == mark)
+def _grouped(made: Iterable[tuple[Trial, Element, Needs]]) -> list[tuple[Needs, list[tuple[Trial, Element]]]]:
+    """By needs: what differs in them cannot be in one array."""
+    groups: dict[str, tuple[Needs, list[tuple[Trial, Element]]]] = {}
+    for trial, element, needs in made:
+        key = json.dumps(needs.told(), sort_keys=True)
+        groups.setdefault(key, (needs, []))[1].append((trial, element))
+    return list(groups.values())

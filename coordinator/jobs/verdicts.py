@@ -60,10 +60,10 @@ def write(connection: Connection, verdicts: Sequence[Verdict], now: float) -> No
     if not fresh:
         return
     table = schema.attempt
-    mine = and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"),
-                table.c.number == bindparam("n"), table.c.spawn == bindparam("s"))  # fmt: skip
     columns: dict[str, Any] = {name: bindparam(f"to_{name}") for name in (*_SEEN, "stage", "outcome")}
-    executed_many(connection, update(table).where(mine).values(columns), [_row(verdict) for verdict in fresh])
+    executed_many(
+        connection, update(table).where(schema.this_attempt()).values(columns), [_row(verdict) for verdict in fresh]
+    )
     jobs = _jobs(connection, {verdict.was.id for verdict in fresh})
     moved: dict[JobId, Job] = {}
     events: list[dict[str, Any]] = []
@@ -207,9 +207,8 @@ def _move(connection: Connection, jobs: Iterable[Job]) -> None:
     rows = [{"b": job.batch, "j": job.index, "to_state": job.state, "to_words": job.words, "to_version": job.version,
              "to_not_before": job.not_before} for job in jobs]  # fmt: skip
     if rows:
-        mine = and_(table.c.batch_id == bindparam("b"), table.c.job_index == bindparam("j"))
         values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in ("state", "words", "version", "not_before")}
-        executed_many(connection, update(table).where(mine).values(values), rows)
+        executed_many(connection, update(table).where(schema.this_job()).values(values), rows)
 
 
 def _event(job: Job, kind: str, told: dict[str, Any], at: float, version: int) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from coordinator.batch import home as homes
 from coordinator.executors.jobexecutor import script_of
 from coordinator.jobs import schema
 from coordinator.jobs.records import Submission, submissions_where
-from coordinator.jobs.submitting import _intent
 from tests.end_to_end.batches import Batches, batches
 
 pytestmark = pytest.mark.faults
@@ -39,7 +38,7 @@ for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
         os.dup2(2, 1)  # what it tells people is not our protocol
-        lines = Lines(at, ("submitting.py", "jobexecutor.py", "localjobs.py"))
+        lines = Lines(at, ("submitting.py", "submissions.py", "jobexecutor.py", "localjobs.py"))
         if at >= 0:
             lines.trace()
         psu.submit_jobs()
@@ -62,7 +61,7 @@ def window(known: set[str]) -> str:
 def _stage(submission: Submission) -> str:
     if submission.stage != "written":
         return "native id kept"
-    return "script written" if os.path.exists(script_of(_intent(submission))) else "intent written"
+    return "script written" if os.path.exists(script_of(submission.intent)) else "intent written"
 
 
 class Forge:

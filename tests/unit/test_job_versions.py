@@ -18,7 +18,8 @@ from coordinator.jobs import changes
 from coordinator.jobs.cancelling import cancel
 from coordinator.jobs.records import job_of
 from coordinator.jobs.store import Store
-from coordinator.jobs.submitting import Pass, Submitter, Trial, one_at_a_time
+from coordinator.jobs.submissions import Trial
+from coordinator.jobs.submitting import Pass, Submitter, one_at_a_time
 
 
 class Taking:

@@ -1,0 +1,143 @@
+"""Submissions as the store has them: written down with their attempts, sent, over, taken back, or never made.
+
+:mod:`.submitting` comes here with a connection that may write, before and after it speaks to an executor. Each function
+is part of one transaction; nothing here calls an executor or touches a submission's directory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Update, and_, bindparam, insert, select, update
+
+from coordinator.core.statuses import Cause, Intent
+from coordinator.executors.jobscript import Element
+from coordinator.jobs import schema
+from coordinator.jobs.changes import move, note
+from coordinator.jobs.records import Job, JobId, Submission
+from coordinator.jobs.states import FAILED, INIT, SUBMIT, Outcome, Stage
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An attempt that is to be made. ``spawn``: 0, or the number of a copy that is in the store already."""
+
+    job: Job
+    number: int
+    spawn: int = 0
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        return self.job.batch, self.job.index, self.number, self.spawn
+
+
+def still(connection: Connection, trials: Sequence[Trial]) -> set[tuple[int, int, int, int]]:
+    """The places of those that nobody has changed since they were chosen."""
+    jobs, table = schema.job, schema.attempt
+    theirs = schema.among(schema.pair(jobs), {trial.job.id for trial in trials})
+    chosen = select(jobs.c.batch_id, jobs.c.job_index, jobs.c.version).where(theirs)
+    versions = {(row.batch_id, row.job_index): row.version for row in connection.execute(chosen)}
+    waiting = select(table.c.batch_id, table.c.job_index, table.c.number, table.c.spawn).where(
+        table.c.mark == "", table.c.stage == Stage.WRITTEN.value)  # fmt: skip
+    copies = {tuple(row) for row in connection.execute(waiting)} if any(trial.spawn for trial in trials) else set()
+    return {
+        trial.place for trial in trials
+        if (trial.place in copies if trial.spawn else versions.get(trial.job.id) == trial.job.version)
+    }  # fmt: skip
+
+
+def write_down(connection: Connection, intent: Intent, executor: str, kept: Sequence[tuple[Trial, Element]]) -> None:
+    """The intent, before its executor hears of it."""
+    now = time.time()
+    connection.execute(insert(schema.submission), {
+        "mark": intent.mark, "executor": executor, "directory": intent.directory, "name": intent.name,
+        "needs": json.dumps(intent.needs.told()), "count": intent.count, "native": None, "stage": "written", "at": now,
+    })  # fmt: skip
+    fresh, copies, moved, told = [], [], [], []
+    for at, (trial, element) in enumerate(kept, 1):
+        job = trial.job
+        row = {"mark": intent.mark, "element": at, "at": now, "stdout": element.out, "stderr": element.err}
+        if trial.spawn:
+            copies.append({**row, "b": job.batch, "j": job.index, "n": trial.number, "s": trial.spawn})
+            continue
+        fresh.append({**row, "batch_id": job.batch, "job_index": job.index, "number": trial.number, "spawn": 0,
+                      "stage": Stage.WRITTEN.value})  # fmt: skip
+        moved.append({"b": job.batch, "j": job.index, "n": trial.number, "v": job.version + 1})
+        told.append({"at": now, "batch_id": job.batch, "job_index": job.index, "version": job.version + 1,
+                     "kind": "submitted", "told": json.dumps({"state": [INIT, SUBMIT]})})  # fmt: skip
+    if fresh:
+        connection.execute(insert(schema.attempt), fresh)
+        jobs = schema.job
+        values = {"state": SUBMIT, "attempt": bindparam("n"), "version": bindparam("v"), "words": ""}
+        connection.execute(update(jobs).where(schema.this_job()).values(values), moved)
+        connection.execute(insert(schema.event), told)
+    if copies:
+        table = schema.attempt
+        values = {name: bindparam(f"to_{name}") for name in ("mark", "element", "at", "stdout", "stderr")}
+        rows = [{(name if len(name) == 1 else f"to_{name}"): value for name, value in row.items()} for row in copies]
+        connection.execute(update(table).where(schema.this_attempt()).values(values), rows)
+
+
+def sent(connection: Connection, mark: str, native: str) -> None:
+    """Its executor has it."""
+    table = schema.attempt
+    waits = and_(table.c.mark == mark, table.c.stage == Stage.WRITTEN.value)
+    connection.execute(_this(mark).values(native=native, stage="sent", words=""))
+    connection.execute(update(table).where(waits).values(stage=Stage.SENT.value))
+
+
+def not_yet(connection: Connection, mark: str, words: str) -> None:
+    """Its executor does not have it, as far as is known; why."""
+    connection.execute(_this(mark).values(words=words))
+
+
+def over(connection: Connection, mark: str, words: str) -> list[JobId]:
+    """Its executor does not take it: its jobs failed, with the reason; which they are."""
+    table = schema.attempt
+    mine = table.c.mark == mark
+    rows = connection.execute(select(table.c.batch_id, table.c.job_index, table.c.number).where(mine)).all()
+    connection.execute(_this(mark).values(stage="over", words=words))
+    connection.execute(update(table).where(mine).values(_never_begun(words)))
+    for batch, index, number in rows:
+        move(connection, (batch, index), number, (SUBMIT,), FAILED, words, "refused")
+    return [(batch, index) for batch, index, _ in rows]
+
+
+def take_back(connection: Connection, submission: Submission) -> None:
+    """Nobody was asked: its jobs are as they were."""
+    jobs, table = schema.job, schema.attempt
+    mine = table.c.mark == submission.mark
+    alone = select(table.c.batch_id, table.c.job_index, table.c.number).where(mine, table.c.spawn == 0)
+    for batch, index, number in connection.execute(alone).all():
+        if move(connection, (batch, index), number, (SUBMIT,), INIT, "", "taken back"):
+            back = update(jobs).where(schema.this_job()).values(attempt=number - 1)
+            connection.execute(back, {"b": batch, "j": index})
+    connection.execute(table.delete().where(mine, table.c.spawn == 0))
+    connection.execute(update(table).where(mine).values(mark="", element=0))
+    connection.execute(schema.submission.delete().where(schema.submission.c.mark == submission.mark))
+
+
+def refuse(connection: Connection, trial: Trial, words: str) -> None:
+    """It cannot be made into anything that runs."""
+    jobs, job = schema.job, trial.job
+    mine = and_(jobs.c.batch_id == job.batch, jobs.c.job_index == job.index, jobs.c.version == job.version)
+    failed = {"state": FAILED, "words": words, "version": job.version + 1}
+    if trial.spawn:
+        # The attempt of a copy is there already; the job goes on with its other copies.
+        batch, index, number, spawn = trial.place
+        which = {"b": batch, "j": index, "n": number, "s": spawn}
+        copy = update(schema.attempt).where(schema.this_attempt()).values(_never_begun(words))
+        connection.execute(copy, which)
+    elif connection.execute(update(jobs).where(mine).values(failed)).rowcount:
+        note(connection, job.batch, job.index, "refused", {"state": [job.state, FAILED]}, job.version + 1)
+
+
+def _never_begun(words: str) -> dict[str, str]:
+    return {"stage": Stage.OVER.value, "outcome": Outcome.FAILED.value, "cause": Cause.LAUNCH.value, "words": words}
+
+
+def _this(mark: str) -> Update:
+    return update(schema.submission).where(schema.submission.c.mark == mark)
