@@ -16,9 +16,12 @@ from sqlalchemy import Connection, Update, and_, bindparam, insert, select, upda
 from coordinator.core.statuses import Cause, Intent
 from coordinator.executors.jobscript import Element
 from coordinator.jobs import schema
-from coordinator.jobs.changes import move, note
+from coordinator.jobs.changes import move
 from coordinator.jobs.records import Job, JobId, Submission
 from coordinator.jobs.states import FAILED, INIT, SUBMIT, Outcome, Stage
+
+#: of an attempt that its executor was not given, or did not take
+_NEVER_BEGUN = {"stage": Stage.OVER.value, "outcome": Outcome.FAILED.value, "cause": Cause.LAUNCH.value}
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def over(connection: Connection, mark: str, words: str) -> list[JobId]:
     mine = table.c.mark == mark
     rows = connection.execute(select(table.c.batch_id, table.c.job_index, table.c.number).where(mine)).all()
     connection.execute(_this(mark).values(stage="over", words=words))
-    connection.execute(update(table).where(mine).values(_never_begun(words)))
+    connection.execute(update(table).where(mine).values(**_NEVER_BEGUN, words=words))
     for batch, index, number in rows:
         move(connection, (batch, index), number, (SUBMIT,), FAILED, words, "refused")
     return [(batch, index) for batch, index, _ in rows]
@@ -120,23 +123,27 @@ def take_back(connection: Connection, submission: Submission) -> None:
     connection.execute(schema.submission.delete().where(schema.submission.c.mark == submission.mark))
 
 
-def refuse(connection: Connection, trial: Trial, words: str) -> None:
-    """It cannot be made into anything that runs."""
-    jobs, job = schema.job, trial.job
-    mine = and_(jobs.c.batch_id == job.batch, jobs.c.job_index == job.index, jobs.c.version == job.version)
-    failed = {"state": FAILED, "words": words, "version": job.version + 1}
-    if trial.spawn:
-        # The attempt of a copy is there already; the job goes on with its other copies.
-        batch, index, number, spawn = trial.place
-        which = {"b": batch, "j": index, "n": number, "s": spawn}
-        copy = update(schema.attempt).where(schema.this_attempt()).values(_never_begun(words))
-        connection.execute(copy, which)
-    elif connection.execute(update(jobs).where(mine).values(failed)).rowcount:
-        note(connection, job.batch, job.index, "refused", {"state": [job.state, FAILED]}, job.version + 1)
-
-
-def _never_begun(words: str) -> dict[str, str]:
-    return {"stage": Stage.OVER.value, "outcome": Outcome.FAILED.value, "cause": Cause.LAUNCH.value, "words": words}
+def refuse(connection: Connection, refused: Sequence[tuple[Trial, str]]) -> None:
+    """Those that cannot be made into anything that runs, each with the reason."""
+    there = still(connection, [trial for trial, _ in refused])
+    jobs, copies, told, at = [], [], [], time.time()
+    for trial, words in refused:
+        job = trial.job
+        if trial.place not in there:
+            continue
+        if trial.spawn:  # its attempt is there already; the job goes on with its other copies
+            copies.append({"b": job.batch, "j": job.index, "n": trial.number, "s": trial.spawn, "to_words": words})
+            continue
+        jobs.append({"b": job.batch, "j": job.index, "v": job.version + 1, "to_words": words})
+        told.append({"at": at, "batch_id": job.batch, "job_index": job.index, "version": job.version + 1,
+                     "kind": "refused", "told": json.dumps({"state": [job.state, FAILED]})})  # fmt: skip
+    if jobs:
+        values = {"state": FAILED, "words": bindparam("to_words"), "version": bindparam("v")}
+        connection.execute(update(schema.job).where(schema.this_job()).values(values), jobs)
+        connection.execute(insert(schema.event), told)
+    if copies:
+        values = {**_NEVER_BEGUN, "words": bindparam("to_words")}
+        connection.execute(update(schema.attempt).where(schema.this_attempt()).values(values), copies)
 
 
 def _this(mark: str) -> Update:

@@ -84,16 +84,19 @@ class Submitter:
 
     def submit(self, trials: Iterable[Trial], result: Pass) -> None:
         """Within :func:`one_at_a_time`. One bad job, or one bad group of needs, stops no other."""
-        made = []
+        made, refused = [], []
         for trial in trials:
             try:
                 element, needs = self._make(trial)
                 jobscript.line(element)
             except (BadInput, OSError) as error:
-                words = error.message if isinstance(error, CoordinatorError) else str(error)
-                self._refuse_job(trial, words, result)
+                refused.append((trial, error.message if isinstance(error, CoordinatorError) else str(error)))
                 continue
             made.append((trial, element, needs))
+        if refused:
+            with self._store.writing() as connection:
+                submissions.refuse(connection, refused)
+            result.refused += [(trial.job.id, words) for trial, words in refused]
         for needs, group in _grouped(made):
             most = self._largest()
             for at in range(0, len(group), most):
@@ -173,11 +176,6 @@ class Submitter:
         with self._store.writing() as connection:
             submissions.take_back(connection, submission)
         shutil.rmtree(submission.directory, ignore_errors=True)
-
-    def _refuse_job(self, trial: Trial, words: str, result: Pass) -> None:
-        with self._store.writing() as connection:
-            submissions.refuse(connection, trial, words)
-        result.refused.append((trial.job.id, words))
 
     def _largest(self) -> int:
         if self._most is None:

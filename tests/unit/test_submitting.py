@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from coordinator import batch as psu
 from coordinator.batch import home as homes
@@ -15,6 +18,7 @@ from coordinator.batch.executors import jobs_named
 from coordinator.errors import SubmitUnclear
 from coordinator.executors import named
 from coordinator.executors.scheduler import Ran, Scheduler
+from coordinator.jobs import schema
 from coordinator.jobs.reconcile import reconcile
 
 
@@ -121,3 +125,27 @@ def test_a_job_that_cannot_be_made_fails_alone_and_says_why(slurm: Slurm, capsys
     assert psu.submit_jobs() == 2
     assert f"job 1 of batch {batch} failed: " in capsys.readouterr().out
     assert psu.get_queue(Verbose=False) == {batch: {"run": [0, 2], "failed": [1]}}
+
+
+def test_thousands_of_jobs_that_cannot_be_made_fail_in_one_change_of_the_store(
+    slurm: Slurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = add(1_000, script="echo {nothing}")
+    add(1)
+    store, changed = homes.home().store, 0
+    writing = store.writing
+
+    def counted() -> Any:
+        nonlocal changed
+        changed += 1
+        return writing()
+
+    monkeypatch.setattr(store, "writing", counted)
+    assert psu.submit_jobs() == 1
+    assert 0 < changed < 10
+    assert "... and 990 more failed; get_queue shows them" in capsys.readouterr().out
+    found = psu.get_queue(Verbose=False, Filter=f"BatchID == {batch}")
+    assert found == {batch: {"failed": list(range(1_000))}}
+    with store.reading() as connection:
+        told = Counter(connection.scalars(select(schema.event.c.kind).where(schema.event.c.batch_id == batch)))
+    assert told == {"added": 1_000, "refused": 1_000}
