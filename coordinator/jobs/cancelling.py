@@ -38,7 +38,7 @@ def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> t
             connection.execute(
                 update(table).where(schema.this_attempt()).values(cancelled=True), [_key(a) for a in attempts]
             )
-    unbegun = [a for a in attempts if a.mark not in found or _claim(found[a.mark], a.element)]
+    unbegun = [a for a in attempts if a.mark not in found or claim(found[a.mark], a.element)]
     _over(store, unbegun)
     by_mark: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in attempts:
@@ -57,7 +57,7 @@ def _over_already(submission: Submission, element: int) -> bool:
     return os.path.exists(os.path.join(submission.directory, f"{element}.exit"))
 
 
-def _claim(submission: Submission, element: int) -> bool:
+def claim(submission: Submission, element: int) -> bool:
     """Begin it in nobody's name. False if it has begun."""
     record = os.path.join(submission.directory, str(element))
     claim = f"{record}.claim.{os.getpid()}"

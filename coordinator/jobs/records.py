@@ -144,6 +144,8 @@ class Submission:
     native: str | None
     stage: str
     words: str
+    tries: int
+    not_before: float
     at: float
 
     @property

@@ -100,10 +100,13 @@ def again_s(policy: Policy, cause: str, used: Mapping[str, int], chance: float) 
         left = policy.any - sum(times for name, times in used.items() if name not in policy.times)
     if left <= 0:
         return None
-    so_far = min(sum(used.values()), 1000)  # of which the power is still a number
-    first_s = policy.backoff_s
-    pause_s = max(first_s, min(LONGEST_PAUSE_S, first_s * math.ldexp(1.0, so_far)))
-    return pause_s * (1 - SPREAD + 2 * SPREAD * chance)
+    return pause_s(policy.backoff_s, sum(used.values()), chance)
+
+
+def pause_s(first_s: float, so_far: int, chance: float) -> float:
+    """Doubled after each of ``so_far`` pauses. ``chance``: from 0 to 1."""
+    power = math.ldexp(1.0, min(so_far, 1000))  # which is still a number
+    return max(first_s, min(LONGEST_PAUSE_S, first_s * power)) * (1 - SPREAD + 2 * SPREAD * chance)
 
 
 def _times(name: str, value: object) -> int:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 #: increased with every change of these tables
-VERSION = 1
+VERSION = 2
 
 about = Table(
     "about",
@@ -86,6 +86,10 @@ submission = Table(
     #: written, sent, over
     Column("stage", String(10), nullable=False, index=True),
     Column("words", Text, nullable=False, default=""),
+    #: how often its executor was given it without a clear answer
+    Column("tries", Integer, nullable=False, default=0),
+    #: seconds since the epoch before which it is not given again
+    Column("not_before", Double, nullable=False, default=0.0),
     Column("at", Double, nullable=False),
 )
 

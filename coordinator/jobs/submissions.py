@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Update, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Update, and_, bindparam, insert, not_, select, update
 
 from coordinator.core.statuses import Cause, Intent
 from coordinator.executors.jobscript import Element
@@ -84,25 +84,32 @@ def write_down(connection: Connection, intent: Intent, executor: str, kept: Sequ
         connection.execute(update(table).where(schema.this_attempt()).values(values), rows)
 
 
-def sent(connection: Connection, mark: str, native: str) -> None:
-    """Its executor has it."""
+def sent(connection: Connection, mark: str, native: str | None) -> None:
+    """Its executor has it. ``native``: None where nobody knows how it is called there."""
     table = schema.attempt
     waits = and_(table.c.mark == mark, table.c.stage == Stage.WRITTEN.value)
     connection.execute(_this(mark).values(native=native, stage="sent", words=""))
     connection.execute(update(table).where(waits).values(stage=Stage.SENT.value))
 
 
-def not_yet(connection: Connection, mark: str, words: str) -> None:
-    """Its executor does not have it, as far as is known; why."""
+def away(connection: Connection, mark: str, words: str) -> None:
+    """Its executor could not be asked; why."""
     connection.execute(_this(mark).values(words=words))
 
 
-def over(connection: Connection, mark: str, words: str) -> list[JobId]:
-    """Its executor does not take it: its jobs failed, with the reason; which they are."""
+def unclear(connection: Connection, mark: str, words: str, not_before: float) -> None:
+    """Its executor was given it, and nobody knows whether it was taken."""
+    tries = schema.submission.c.tries + 1
+    connection.execute(_this(mark).values(words=words, tries=tries, not_before=not_before))
+
+
+def over(connection: Connection, mark: str, words: str, taken: Collection[int] = ()) -> list[JobId]:
+    """Its executor does not take it: its jobs failed, with the reason; which they are. ``taken``: elements that have
+    begun all the same."""
     table = schema.attempt
-    mine = table.c.mark == mark
+    mine = and_(table.c.mark == mark, table.c.stage != Stage.OVER.value, not_(schema.among(table.c.element, taken)))
     rows = connection.execute(select(table.c.batch_id, table.c.job_index, table.c.number).where(mine)).all()
-    connection.execute(_this(mark).values(stage="over", words=words))
+    connection.execute(_this(mark).values(stage="sent" if taken else "over", words=words))
     connection.execute(update(table).where(mine).values(**_NEVER_BEGUN, words=words))
     for batch, index, number in rows:
         move(connection, (batch, index), number, (SUBMIT,), FAILED, words, "refused")

@@ -3,16 +3,18 @@
 Each submission goes through three steps, and may be torn off between any two: it is written into the store with its
 jobs, its script and table are written, the executor takes it. The next pass, by whoever makes one, looks what came of
 it: without a script nobody was asked, so it is taken back; with one the executor is asked for its mark, and gets it
-again only if it knows nothing of it (the claim in the script lets it run once all the same). One pass at a time: a
-lock, which its holder's death frees.
+again only if it knows nothing of it (the claim in the script lets it run once all the same), with growing pauses and
+not for ever. One pass at a time: a lock, which its holder's death frees.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,15 +24,27 @@ from sqlalchemy import and_
 from coordinator import paths
 from coordinator.core.needs import Needs
 from coordinator.core.statuses import Intent, mark_of
-from coordinator.errors import BadInput, CoordinatorError, SchedulerError, StoreUnwritable, SubmitRefused
+from coordinator.errors import (
+    BadInput,
+    CoordinatorError,
+    SchedulerAbsent,
+    SchedulerAway,
+    SchedulerError,
+    StoreUnwritable,
+    SubmitRefused,
+)
 from coordinator.executors import jobscript
 from coordinator.executors.jobexecutor import JobExecutor, script_of
-from coordinator.executors.jobscript import Element
-from coordinator.jobs import schema, submissions
+from coordinator.executors.jobscript import Element, native_in
+from coordinator.jobs import retries, schema, submissions
+from coordinator.jobs.cancelling import claim
+from coordinator.jobs.reconcile import begun_in
 from coordinator.jobs.records import JobId, Submission, submissions_where
 from coordinator.jobs.store import Store
 from coordinator.jobs.submissions import Trial
 
+#: a submission is given so often, if the answers are not clear and it is not found; that takes at least half an hour
+MOST_TRIES = 10
 #: most elements of one submission where the executor does not say
 USUAL_ARRAY = 1000
 
@@ -69,18 +83,24 @@ class Submitter:
         with self._store.reading() as connection:
             torn = submissions_where(connection, and_(table.c.stage == "written", table.c.executor == self._name))
         for submission in torn:
-            intent = submission.intent
-            if not os.path.exists(script_of(intent)):
+            if not os.path.exists(script_of(submission.intent)):
                 self._take_back(submission)
                 continue
+            taken, native = _begun(submission)
             try:
-                native = self._executor.find(intent)
-                if native is None:
-                    native = self._executor.submit(intent)
+                native = native or (None if taken else self._executor.find(submission.intent))
             except SchedulerError as error:
-                self._not_taken(submission.mark, error, result)
-            else:
+                self._away(submission.mark, error.message, result)
+                continue
+            if taken or native is not None:
                 self._sent(submission.mark, native)
+            elif submission.tries >= MOST_TRIES:
+                self._give_up(submission, result)
+            elif submission.not_before > time.time():
+                again = f"tried {submission.tries} times, again in {submission.not_before - time.time():.0f} s"
+                _say(f"{submission.words} ({again})", result)
+            else:
+                self._give(submission.intent, submission.tries, result)
 
     def submit(self, trials: Iterable[Trial], result: Pass) -> None:
         """Within :func:`one_at_a_time`. One bad job, or one bad group of needs, stops no other."""
@@ -145,31 +165,47 @@ class Submitter:
             return
         except OSError as error:
             raise StoreUnwritable(f"jobs cannot be written down in {directory}: {error.strerror}") from error
-        try:
-            native = self._executor.submit(intent)
-        except SchedulerError as error:
-            self._not_taken(mark, error, result)
-        else:
-            self._sent(mark, native)
+        if self._give(intent, 0, result):
             result.submissions += 1
             result.submitted += [trial.job.id for trial, _ in kept]
 
-    def _not_taken(self, mark: str, error: SchedulerError, result: Pass) -> None:
-        if isinstance(error, SubmitRefused):
-            self._over(mark, error.message, result)
-            return
-        with self._store.writing() as connection:
-            submissions.not_yet(connection, mark, error.message)
-        if error.message not in result.words:
-            result.words.append(error.message)
+    def _give(self, intent: Intent, tries: int, result: Pass) -> bool:
+        """Has its executor taken it? ``tries``: how often that was not clear. What may be there is looked for first by
+        the next pass, and the first of them may give it again at once."""
+        try:
+            native = self._executor.submit(intent)
+        except (SubmitRefused, BadInput) as error:
+            self._over(intent.mark, error.message, result)
+        except (SchedulerAway, SchedulerAbsent) as error:
+            self._away(intent.mark, error.message, result)
+        except CoordinatorError as error:
+            pause_s = retries.pause_s(retries.FIRST_PAUSE_S, tries - 1, random.random()) if tries else 0.0
+            with self._store.writing() as connection:
+                submissions.unclear(connection, intent.mark, error.message, time.time() + pause_s)
+            _say(error.message, result)
+        else:
+            self._sent(intent.mark, native)
+            return True
+        return False
 
-    def _sent(self, mark: str, native: str) -> None:
+    def _away(self, mark: str, words: str, result: Pass) -> None:
+        with self._store.writing() as connection:
+            submissions.away(connection, mark, words)
+        _say(words, result)
+
+    def _sent(self, mark: str, native: str | None) -> None:
         with self._store.writing() as connection:
             submissions.sent(connection, mark, native)
 
-    def _over(self, mark: str, words: str, result: Pass) -> None:
+    def _give_up(self, submission: Submission, result: Pass) -> None:
+        """It was given often enough, and its executor knows nothing of it. What would begin later is claimed here."""
+        taken = [element for element in range(1, submission.count + 1) if not claim(submission, element)]
+        words = f"{submission.words}; it was given {submission.tries} times, and nothing of it has begun"
+        self._over(submission.mark, words, result, taken)
+
+    def _over(self, mark: str, words: str, result: Pass, taken: Collection[int] = ()) -> None:
         with self._store.writing() as connection:
-            ids = submissions.over(connection, mark, words)
+            ids = submissions.over(connection, mark, words, taken)
         result.refused += [(id, words) for id in ids]
 
     def _take_back(self, submission: Submission) -> None:
@@ -184,6 +220,17 @@ class Submitter:
             except SchedulerError:
                 self._most = USUAL_ARRAY
         return self._most
+
+
+def _begun(submission: Submission) -> tuple[bool, str | None]:
+    """(have all of its elements begun, what its executor calls it if one of them says so)."""
+    begun = [begun_in(submission.directory, element) for element in range(1, submission.count + 1)]
+    return all(begun), next(filter(None, map(native_in, begun)), None)
+
+
+def _say(words: str, result: Pass) -> None:
+    if words not in result.words:
+        result.words.append(words)
 
 
 def _grouped(made: Iterable[tuple[Trial, Element, Needs]]) -> list[tuple[Needs, list[tuple[Trial, Element]]]]:
