@@ -86,7 +86,7 @@ def _end(submission: Submission, attempts: Sequence[Attempt], executors: Executo
             native = executor.find(submission.intent)
         if native is None:
             return ""
-        whole = len(attempts) == submission.count and not any(a.native for a in attempts)
+        whole = len(attempts) == submission.count and all(a.native in (None, native) for a in attempts)
         places = [(native, None, submission.count)] if whole else [
             (a.native or native, a.element, submission.count) for a in attempts
         ]  # fmt: skip

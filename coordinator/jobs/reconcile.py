@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
 
@@ -24,13 +25,7 @@ from coordinator.jobs import schema, verdicts
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
 from coordinator.jobs.reports import take_up
-from coordinator.jobs.states import (
-    NEVER,
-    Evidence,
-    Outcome,
-    Stage,
-    end_of,
-)  # fmt: skip
+from coordinator.jobs.states import NEVER, Evidence, Outcome, Stage, end_of
 from coordinator.jobs.store import Store
 from coordinator.jobs.verdicts import Verdict
 
@@ -76,21 +71,15 @@ def reconcile(store: Store, inbox: Inbox, executors: Executors, clock: Callable[
 
 @dataclass(frozen=True)
 class Found:
+    """``begun``: somebody has; ``cancelled``: in nobody's name, so that it never will; ``native``: the scheduler's job
+    that works on it, None while that is not known."""
+
     attempt: Attempt
     submission: Submission
     exit: Exit | None
-    #: the id that its scheduler gave to the job that began it, "" if none has
-    begun: str
-
-    @property
-    def native(self) -> str | None:
-        """Of the scheduler's job that works on it."""
-        return native_in(self.begun) or self.submission.native
-
-    @property
-    def cancelled(self) -> bool:
-        """Was it begun in nobody's name, so that it never will be?"""
-        return self.begun == NOBODY
+    begun: bool
+    cancelled: bool
+    native: str | None
 
 
 def _under_way(connection: Connection) -> tuple[dict[str, Submission], dict[str, list[Attempt]]]:
@@ -116,12 +105,14 @@ def _found(submission: Submission, attempts: Iterable[Attempt], look: Look) -> I
         look.damaged.append(f"{submission.directory} cannot be read: {error.strerror}")
         names = set()
     for attempt in attempts:
-        record = os.path.join(submission.directory, str(attempt.element))
-        exit = _exit(f"{record}.exit", look) if f"{attempt.element}.exit" in names else None
-        there = f"{attempt.element}.begun" in names
-        begun = begun_in(submission.directory, attempt.element) if there else ""
+        number = attempt.element
+        exit = _exit(os.path.join(submission.directory, f"{number}.exit"), look) if f"{number}.exit" in names else None
+        there = f"{number}.begun" in names
+        known = there and attempt.stage is Stage.BEGUN and attempt.native is not None  # and stays so
+        who = begun_in(submission.directory, number) if there and not known else ""
         if attempt.stage is not Stage.OVER or exit is not None:
-            yield Found(attempt, submission, exit, begun)
+            native = attempt.native or native_in(who) or submission.native
+            yield Found(attempt, submission, exit, known or who != "", who == NOBODY, native)
 
 
 def _exit(path: str, look: Look) -> Exit | None:
@@ -202,26 +193,26 @@ def _judged(one: Found, status: Status | None, now: float) -> Verdict | None:
     elif status is not None and not unsaid:
         since = None
     silent_s = 0.0 if since is None else now - since
-    end = NEVER if one.cancelled else end_of(Evidence(one.exit, status, bool(one.begun), silent_s, was.cancelled))
-    runs = (bool(one.begun) and not one.cancelled) or (status is not None and status.state is State.RUNS)
+    end = NEVER if one.cancelled else end_of(Evidence(one.exit, status, one.begun, silent_s, was.cancelled))
+    runs = (one.begun and not one.cancelled) or (status is not None and status.state is State.RUNS)
     stage = Stage.BEGUN if runs and was.stage in (Stage.WRITTEN, Stage.SENT) else was.stage
-    native = one.native if one.begun and one.native != one.submission.native else was.native
-    after = replace(was, stage=stage, silent_since=since, native=native)
+    native = one.native if one.begun and not one.cancelled else was.native
+    told: dict[str, Any] = {"stage": stage, "silent_since": since, "native": native}
     said = was.host if was.asked else ""  # by the job, which may have a name of its own for its host
     if status is not None:
-        after = replace(
-            after, seen=status.state.value, forgotten=status.forgotten, host=said or status.host or was.host,
-            words=status.words if end is None else was.words,
-        )  # fmt: skip
-    if end is None:
-        return None if after == was else Verdict(was, after, None)
-    ended = replace(
-        after, stage=Stage.OVER, outcome=end.outcome, code=end.code, signal=end.signal, cause=end.cause.value,
-        words=end.words, host=said or end.host or after.host, began=end.began if end.began is not None else after.began,
-        ended=end.ended if end.ended is not None else now, wall_s=end.used.wall_s, cpu_s=end.used.cpu_s,
-        memory=end.used.memory, forgotten=False,
+        told.update(seen=status.state.value, forgotten=status.forgotten, host=said or status.host or was.host)
+        if end is None:
+            told["words"] = status.words
+    if end is None:  # of most there is nothing new, and a copy is dear
+        news = {name: value for name, value in told.items() if getattr(was, name) != value}
+        return Verdict(was, replace(was, **news), None) if news else None
+    told.update(
+        stage=Stage.OVER, outcome=end.outcome, code=end.code, signal=end.signal, cause=end.cause.value,
+        words=end.words, host=said or end.host or told.get("host", was.host),
+        began=end.began if end.began is not None else was.began, ended=end.ended if end.ended is not None else now,
+        wall_s=end.used.wall_s, cpu_s=end.used.cpu_s, memory=end.used.memory, forgotten=False,
     )  # fmt: skip
-    return Verdict(was, ended, end)
+    return Verdict(was, replace(was, **told), end)
 
 
 def _close(connection: Connection) -> None:

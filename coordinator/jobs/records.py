@@ -33,6 +33,8 @@ FIXED = frozenset(
 )  # fmt: skip
 #: those that have a column
 COLUMNS = {"state": "state", "priority": "priority", "after": "after"}
+#: of the columns of an attempt
+_STAGE, _OUTCOME = map(list(schema.attempt.c.keys()).index, ("stage", "outcome"))
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,10 @@ class Attempt:
 
     @classmethod
     def of(cls, row: Row[Any]) -> Attempt:
-        told = dict(row._mapping)
-        told["batch"], told["index"] = told.pop("batch_id"), told.pop("job_index")
-        outcome = told["outcome"]
-        told.update(stage=Stage(told["stage"]), outcome=None if outcome is None else Outcome(outcome))
-        return cls(**told)
+        values = list(row)  # the columns are in the order of the fields
+        values[_STAGE] = Stage(values[_STAGE])
+        values[_OUTCOME] = None if values[_OUTCOME] is None else Outcome(values[_OUTCOME])
+        return cls(*values)
 
 
 @dataclass(frozen=True)

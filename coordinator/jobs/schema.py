@@ -103,7 +103,7 @@ attempt = Table(
     Column("spawn", Integer, primary_key=True, autoincrement=False, default=0),
     Column("mark", String(10), nullable=False, index=True, default=""),
     Column("element", Integer, nullable=False, default=0),
-    #: where another job of its scheduler than the one that we know of began it
+    #: the job of its scheduler that began it; others than its submission's may
     Column("native", Text),
     Column("stage", String(10), nullable=False),
     #: a copy's own word: "" or complete

@@ -18,8 +18,9 @@ from coordinator.batch.executors import jobs_named
 from coordinator.errors import SubmitUnclear
 from coordinator.executors import named
 from coordinator.executors.scheduler import Ran, Scheduler
+from coordinator.jobs import reconcile as reconciling
 from coordinator.jobs import schema
-from coordinator.jobs.reconcile import reconcile
+from coordinator.jobs.reconcile import begun_in, reconcile
 
 
 class Slurm:
@@ -149,3 +150,25 @@ def test_thousands_of_jobs_that_cannot_be_made_fail_in_one_change_of_the_store(
     with store.reading() as connection:
         told = Counter(connection.scalars(select(schema.event.c.kind).where(schema.event.c.batch_id == batch)))
     assert told == {"added": 1_000, "refused": 1_000}
+
+
+def test_who_began_a_job_is_read_once_and_kept_whatever_is_looked_at_later(
+    slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = add(40)
+    psu.submit_jobs()
+    (submission,) = (path.parent for path in homes.home().submissions.glob("*/script"))
+    for index in range(40):
+        native = 99 if index == 1 else 1  # it happened twice, and the other one was faster
+        (submission / f"{index + 1}.begun").write_text(f"{native}.{index + 1} node1 1700000000\n")
+    read: list[int] = []
+
+    def counted(directory: str, element: int) -> str:
+        read.append(element)
+        return begun_in(directory, element)
+
+    monkeypatch.setattr(reconciling, "begun_in", counted)
+    for _ in range(5):
+        assert psu.get_queue(Verbose=False) == {batch: {"run": list(range(40))}}
+    assert sorted(read) == list(range(1, 41))
+    assert [psu.get_job_info(batch, index)["ClusterID"] for index in (0, 1, 39)] == ["1_1", "99_2", "1_40"]
