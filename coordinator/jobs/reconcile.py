@@ -25,7 +25,7 @@ from coordinator.jobs import schema, verdicts
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
 from coordinator.jobs.reports import take_up
-from coordinator.jobs.states import NEVER, Evidence, Outcome, Stage, end_of
+from coordinator.jobs.states import MOVES, NEVER, Evidence, Outcome, Stage, end_of
 from coordinator.jobs.store import Store
 from coordinator.jobs.verdicts import Verdict
 
@@ -195,7 +195,7 @@ def _judged(one: Found, status: Status | None, now: float) -> Verdict | None:
     silent_s = 0.0 if since is None else now - since
     end = NEVER if one.cancelled else end_of(Evidence(one.exit, status, one.begun, silent_s, was.cancelled))
     runs = (one.begun and not one.cancelled) or (status is not None and status.state is State.RUNS)
-    stage = Stage.BEGUN if runs and was.stage in (Stage.WRITTEN, Stage.SENT) else was.stage
+    stage = Stage.BEGUN if runs and Stage.BEGUN in MOVES[was.stage] else was.stage
     native = one.native if one.begun and not one.cancelled else was.native
     told: dict[str, Any] = {"stage": stage, "silent_since": since, "native": native}
     said = was.host if was.asked else ""  # by the job, which may have a name of its own for its host

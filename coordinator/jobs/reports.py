@@ -20,7 +20,7 @@ from coordinator.jobs import changes, schema
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.information import infos_of
 from coordinator.jobs.records import Job, JobId, attempts_where, jobs_where, no_such_job
-from coordinator.jobs.states import ACTIVE, COMPLETE, GOOD, LAST, REPLACED, RUN, SPAWN, SUBMIT, Stage
+from coordinator.jobs.states import ACTIVE, COMPLETE, GOOD, LAST, REPLACED, RUN, SPAWN, SUBMIT, Stage, before
 from coordinator.jobs.store import Store
 
 #: seconds that the answers to reports are kept
@@ -163,7 +163,7 @@ def _apply(connection: Connection, reporters: Reporters, told: Mapping[str, Any]
 def _begun(connection: Connection, job: Job, by: Place, told: Mapping[str, Any]) -> Done:
     table = schema.attempt
     connection.execute(update(table).where(_is(by)).values(asked=True, host=str(told.get("host", ""))))
-    waits = table.c.stage.in_((Stage.WRITTEN.value, Stage.SENT.value))
+    waits = table.c.stage.in_(before(Stage.BEGUN))
     connection.execute(update(table).where(_is(by), waits).values(stage=Stage.BEGUN.value, began=told.get("began")))
     if job.state == SUBMIT:
         job = changes.change(connection, job, {"state": RUN})
@@ -206,8 +206,8 @@ def _one_complete(connection: Connection, job: Job, by: Place) -> Done:
     """The last one is told state complete and finishes the job; the store says so when it has."""
     table = schema.attempt
     open_ = and_(_job(by), table.c.number == by[2], table.c.said == "")
-    before = connection.scalar(select(table.c.said).where(_is(by)))
-    left = before == COMPLETE or connection.scalar(select(func.count()).select_from(table).where(open_, not_(_is(by))))
+    said = connection.scalar(select(table.c.said).where(_is(by)))
+    left = said == COMPLETE or connection.scalar(select(func.count()).select_from(table).where(open_, not_(_is(by))))
     connection.execute(update(table).where(_is(by)).values(said=COMPLETE if left else LAST))
     return Done(job, {} if job.state in GOOD else {"state": SPAWN if left else COMPLETE})
 

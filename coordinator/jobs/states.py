@@ -8,7 +8,7 @@ here reads a file, a clock or a scheduler.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from coordinator.core.statuses import Cause, State, Status, Used
@@ -52,6 +52,11 @@ MOVES: Mapping[Stage, frozenset[Stage]] = {
     Stage.BEGUN: frozenset((Stage.OVER,)),
     Stage.OVER: frozenset(),
 }
+
+
+def before(stage: Stage) -> frozenset[str]:
+    """The stages from which one may come into this, as the store has them: who writes one asks for these."""
+    return frozenset(one.value for one, others in MOVES.items() if stage in others)
 
 
 class Outcome(Enum):
@@ -110,16 +115,17 @@ def end_of(seen: Evidence) -> End | None:
 
 
 def _by_exit(exit: Exit, seen: Evidence) -> End | None:
+    ended = End(Outcome.OK, exit.code, exit.signal or None, host=exit.host, began=exit.began, ended=exit.ended,
+                used=_used(exit, seen.status))  # fmt: skip
     if exit.code == 0 and not seen.cancelled:
-        return End(Outcome.OK, 0, host=exit.host, began=exit.began, ended=exit.ended, used=_used(exit, seen.status))
+        return ended
     # Why it was ended is known to who ended it, which takes a moment to say so. Asked to end, a program may well do so
     # with 0 and without having done its work.
     if not seen.cancelled and not _spoken(seen.status) and seen.silent_s < LATE_S:
         return None
     cause = Cause.CANCELLED if seen.cancelled else Cause.NONE if seen.status is None else seen.status.cause
     outcome = Outcome.CANCELLED if cause is Cause.CANCELLED else Outcome.FAILED
-    told = {"host": exit.host, "began": exit.began, "ended": exit.ended, "used": _used(exit, seen.status)}
-    return End(outcome, exit.code, exit.signal or None, cause, cause.value, **told)  # type: ignore[arg-type]
+    return replace(ended, outcome=outcome, cause=cause, words=cause.value)
 
 
 def _spoken(status: Status | None) -> bool:
@@ -128,22 +134,22 @@ def _spoken(status: Status | None) -> bool:
 
 
 def _by_status(status: Status, seen: Evidence) -> End | None:
-    told = {"code": status.code, "signal": status.signal, "host": status.host, "used": status.used}
+    ended = End(Outcome.FAILED, status.code, status.signal, status.cause, status.words, status.host, used=status.used)
     if seen.cancelled or status.cause is Cause.CANCELLED:
-        return End(Outcome.CANCELLED, cause=Cause.CANCELLED, words=status.words, **told)  # type: ignore[arg-type]
+        return replace(ended, outcome=Outcome.CANCELLED, cause=Cause.CANCELLED)
     if status.cause is not Cause.NONE:
-        return End(Outcome.FAILED, cause=status.cause, words=status.words, **told)  # type: ignore[arg-type]
+        return ended
     if seen.silent_s < LATE_S:
         return None
     if not seen.begun and status.code in (NO_LINE, NO_CLAIM):
         words = "its script could not begin it: see the output of the submission"
-        return End(Outcome.FAILED, cause=Cause.LAUNCH, words=words, **told)  # type: ignore[arg-type]
+        return replace(ended, cause=Cause.LAUNCH, words=words)
     if status.code or status.signal:
-        return End(Outcome.FAILED, words=status.words, **told)  # type: ignore[arg-type]
+        return ended
     if status.code == 0 and seen.begun:
-        return End(Outcome.OK, words="by its scheduler's word: its exit file is missing", **told)  # type: ignore[arg-type]
+        return replace(ended, outcome=Outcome.OK, words="by its scheduler's word: its exit file is missing")
     words = status.words or "its scheduler says that it ended, not how"
-    return End(Outcome.LOST, words=f"{words}; it left no exit file", **told)  # type: ignore[arg-type]
+    return replace(ended, outcome=Outcome.LOST, words=f"{words}; it left no exit file")
 
 
 def state_after(state: str, asked: bool, end: End) -> str:

@@ -18,7 +18,7 @@ from coordinator.executors.jobscript import Element
 from coordinator.jobs import schema
 from coordinator.jobs.changes import move
 from coordinator.jobs.records import Job, JobId, Submission
-from coordinator.jobs.states import FAILED, INIT, SUBMIT, Outcome, Stage
+from coordinator.jobs.states import FAILED, INIT, SUBMIT, Outcome, Stage, before
 
 #: of an attempt that its executor was not given, or did not take
 _NEVER_BEGUN = {"stage": Stage.OVER.value, "outcome": Outcome.FAILED.value, "cause": Cause.LAUNCH.value}
@@ -87,7 +87,7 @@ def write_down(connection: Connection, intent: Intent, executor: str, kept: Sequ
 def sent(connection: Connection, mark: str, native: str | None) -> None:
     """Its executor has it. ``native``: None where nobody knows how it is called there."""
     table = schema.attempt
-    waits = and_(table.c.mark == mark, table.c.stage == Stage.WRITTEN.value)
+    waits = and_(table.c.mark == mark, table.c.stage.in_(before(Stage.SENT)))
     connection.execute(_this(mark).values(native=native, stage="sent", words=""))
     connection.execute(update(table).where(waits).values(stage=Stage.SENT.value))
 
@@ -107,7 +107,7 @@ def over(connection: Connection, mark: str, words: str, taken: Collection[int] =
     """Its executor does not take it: its jobs failed, with the reason; which they are. ``taken``: elements that have
     begun all the same."""
     table = schema.attempt
-    mine = and_(table.c.mark == mark, table.c.stage != Stage.OVER.value, not_(schema.among(table.c.element, taken)))
+    mine = and_(table.c.mark == mark, table.c.stage.in_(before(Stage.OVER)), not_(schema.among(table.c.element, taken)))
     rows = connection.execute(select(table.c.batch_id, table.c.job_index, table.c.number).where(mine)).all()
     connection.execute(_this(mark).values(stage="sent" if taken else "over", words=words))
     connection.execute(update(table).where(mine).values(**_NEVER_BEGUN, words=words))
