@@ -20,7 +20,7 @@ from coordinator.batch.executors import JobExecutor, executor, jobs_named
 from coordinator.batch.home import Home, home, tell_absent
 from coordinator.batch.selection import Batches, attempts_of_batches, ids, of_batches
 from coordinator.errors import BadInput, NoSuchJob, NotCancelled
-from coordinator.jobs import changes, schema
+from coordinator.jobs import changes, events, schema
 from coordinator.jobs.cancelling import cancel
 from coordinator.jobs.records import Job, jobs_where
 from coordinator.jobs.states import INIT, Stage
@@ -82,7 +82,7 @@ def clean_temp_folders(batch_list: Batches | None = None) -> int:
     store; how many."""
     at = home()
     with at.store.reading() as connection:
-        gone = changes.removed(connection)
+        gone = events.removed(connection)
     named = batch_list is not None
     return sum(_delete(str(p)) for p in _directories(at, batch_list) if named or int(p.name) in gone)
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Update, and_, bindparam, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.errors import BadInput, DuplicateJob, StaleChange
-from coordinator.jobs import dependencies, retries, schema
-from coordinator.jobs.records import COLUMNS, FIXED, Job, JobId, job_of, jobs_where
+from coordinator.jobs import dependencies, events, retries, schema
+from coordinator.jobs.records import COLUMNS, FIXED, Job, JobId, job_of, jobs_where, text_of
 from coordinator.jobs.states import INIT
+from coordinator.jobs.store import executed_many
 
 #: longest name of a state
 LONGEST_STATE = 100
@@ -53,9 +54,7 @@ def add(connection: Connection, infos: Iterable[Mapping[str, Any]], on_failure: 
         connection.execute(insert(schema.job), [_row(job) for job in jobs])
     except IntegrityError as error:
         raise DuplicateJob(f"{_twin(connection, jobs)}: give it another JobIndex, or remove_batch first") from error
-    told = [{"at": now, "batch_id": b, "job_index": j, "version": 1, "kind": "added", "told": "{}"} for b, j in
-            (job.id for job in jobs)]  # fmt: skip
-    connection.execute(insert(schema.event), told)
+    events.write(connection, [events.event(job.id, 1, "added", {}, now) for job in jobs])
     if any(job.after for job in jobs):
         dependencies.check(connection, [job for job in jobs if job.after])
     return [job.id for job in jobs]
@@ -72,7 +71,7 @@ def change(connection: Connection, job: Job, fields: Mapping[str, Any], kind: st
     row = _row(changed)
     connection.execute(update(schema.job).where(_is(job)), row)
     told = {name: [was.get(name), value] for name, value in fresh.items()}
-    note(connection, job.batch, job.index, kind, told, job.version + 1, time.time())
+    events.note(connection, job.batch, job.index, kind, told, job.version + 1)
     if "after" in fresh and changed.after:
         dependencies.check(connection, [changed])
     return replace(changed, fields=json.loads(row["fields"]))  # as it would be read: a tuple has become a list
@@ -88,7 +87,7 @@ def merge(connection: Connection, info: Mapping[str, Any]) -> Job:
     read = info.get("version", job.version)
     if isinstance(read, bool) or not isinstance(read, int):
         raise BadInput(f"the version of a JobInfo is the number that it was read with, not {read!r:.100}")
-    base = now if read == job.version else {**now, **_before(connection, job, read)}
+    base = now if read == job.version else {**now, **events.fields_at(connection, job, read)}
     fresh = {name: value for name, value in info.items() if name not in FIXED and base.get(name, _NONE) != value}
     stale = sorted(n for n, v in fresh.items() if now.get(n, _NONE) != base.get(n, _NONE) and now.get(n, _NONE) != v)
     if stale:
@@ -124,17 +123,17 @@ def change_many(
             continue
         after = columns.get("after", job.after)
         depend += [replace(job, after=after)] if "after" in columns and after else []
-        rows.append({"b": job.batch, "j": job.index, "f": _json({**job.fields, **to.fields}), "v": job.version + 1,
+        rows.append({"b": job.batch, "j": job.index, "f": text_of({**job.fields, **to.fields}), "v": job.version + 1,
                      "s": columns.get("state", job.state), "p": columns.get("priority", job.priority),
                      "a": _after(after)})  # fmt: skip
-        told.append({"at": at, "batch_id": job.batch, "job_index": job.index, "version": job.version + 1,
-                     "kind": "changed", "told": _json({n: [old.get(n), v] for n, v in fresh.items()})})  # fmt: skip
+        change = {name: [old.get(name), value] for name, value in fresh.items()}
+        told.append(events.event(job.id, job.version + 1, "changed", change, at))
     if rows:
         table = schema.job
         values = {"fields": bindparam("f"), "state": bindparam("s"), "priority": bindparam("p"),
                   "after": bindparam("a"), "version": bindparam("v"), "words": "", "not_before": 0.0}  # fmt: skip
         executed_many(connection, update(table).where(schema.this_job()).values(values), rows)
-        executed_many(connection, insert(schema.event).values({name: bindparam(name) for name in told[0]}), told)
+        events.write(connection, told)
     if depend:
         dependencies.check(connection, depend)
     return len(rows)
@@ -152,15 +151,8 @@ def remove(connection: Connection, condition: ColumnElement[bool]) -> list[JobId
         connection.execute(table.delete().where(chosen), keys)
     left = select(schema.job.c.batch_id)
     connection.execute(schema.batch.delete().where(schema.batch.c.batch_id.not_in(left)))
-    note(connection, 0, None, "removed", {"jobs": len(gone), "batches": sorted({batch for batch, _ in gone})})
+    events.note(connection, 0, None, "removed", {"jobs": len(gone), "batches": sorted({batch for batch, _ in gone})})
     return gone
-
-
-def removed(connection: Connection) -> set[int]:
-    """Batches that were in the store and are there no more."""
-    told = connection.scalars(select(schema.event.c.told).where(schema.event.c.kind == "removed"))
-    gone = {batch for text in told for batch in json.loads(text)["batches"]}
-    return gone - set(connection.scalars(select(schema.batch.c.batch_id)))
 
 
 def forget_submissions(connection: Connection) -> list[str]:
@@ -192,15 +184,6 @@ def let_go_on(connection: Connection, batches: Iterable[int], on_failure: str) -
     connection.execute(update(table).where(schema.among(table.c.batch_id, batches)).values(on_failure=on_failure))
 
 
-def note(
-    connection: Connection, batch: int, index: int | None, kind: str, told: Mapping[str, Any], version: int = 0,
-    at: float | None = None,
-) -> None:  # fmt: skip
-    """An event: what happened, in the transaction in which it did."""
-    row = {"at": time.time() if at is None else at, "batch_id": batch, "job_index": index, "version": version}
-    connection.execute(insert(schema.event), {**row, "kind": kind, "told": _json(told)})
-
-
 def move(
     connection: Connection, id: JobId, number: int, states: Iterable[str], to: str, words: str, kind: str
 ) -> bool:  # fmt: skip
@@ -213,7 +196,7 @@ def move(
     if row is None:
         return False
     connection.execute(update(table).where(mine).values(state=to, words=words, version=row.version + 1))
-    note(connection, id[0], id[1], kind, {"state": [row.state, to], "words": words}, row.version + 1)
+    events.note(connection, id[0], id[1], kind, {"state": [row.state, to], "words": words}, row.version + 1)
     return True
 
 
@@ -246,32 +229,13 @@ def _job(info: Mapping[str, Any]) -> Job:
 
 
 def _after(after: Mapping[str, Sequence[JobId]]) -> str | None:
-    return None if not after else _json({when: [list(one) for one in ids] for when, ids in after.items()})
-
-
-def executed_many(connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The same statement for many rows. Compiled once: SQLAlchemy's own way costs more for a row than SQLite does."""
-    compiled = statement.compile(dialect=connection.dialect)
-    fixed, order = compiled.params, compiled.positiontup
-    full = ({**fixed, **row} for row in rows)
-    parameters = [tuple(row[name] for name in order) for row in full] if order is not None else list(full)
-    connection.exec_driver_sql(str(compiled), parameters)
+    return None if not after else text_of({when: [list(one) for one in ids] for when, ids in after.items()})
 
 
 def _row(job: Job) -> dict[str, Any]:
     return {"batch_id": job.batch, "job_index": job.index, "state": job.state, "priority": job.priority,
             "attempt": job.attempt, "version": job.version, "not_before": job.not_before,
-            "after": _after(job.after), "words": job.words, "fields": _json(job.fields)}  # fmt: skip
-
-
-_encoded = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-
-
-def _json(value: Any) -> str:
-    try:
-        return _encoded(value)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"a JobInfo holds what JSON can hold: {error}") from error
+            "after": _after(job.after), "words": job.words, "fields": text_of(job.fields)}  # fmt: skip
 
 
 def _number(info: Mapping[str, Any], name: str) -> int:
@@ -292,18 +256,6 @@ def _twin(connection: Connection, jobs: Sequence[Job]) -> str:
             return f"job {job.index} of batch {job.batch} is given twice"
         seen.add(job.id)
     return "one of these jobs is there already"
-
-
-def _before(connection: Connection, job: Job, version: int) -> dict[str, Any]:
-    """The fields that were changed since that version, as they were then."""
-    table = schema.event
-    mine = and_(table.c.batch_id == job.batch, table.c.job_index == job.index, table.c.version > version)
-    found: dict[str, Any] = {}
-    for text in connection.scalars(select(table.c.told).where(mine).order_by(table.c.version)):
-        for name, values in json.loads(text).items():
-            if isinstance(values, list) and len(values) == 2:  # others are no changes: words, outcomes
-                found.setdefault(name, values[0])
-    return found
 
 
 def _change_columns(connection: Connection, condition: ColumnElement[bool], job: Job, fields: Mapping[str, Any]) -> int:

@@ -33,6 +33,7 @@ FIXED = frozenset(
 )  # fmt: skip
 #: those that have a column
 COLUMNS = {"state": "state", "priority": "priority", "after": "after"}
+_encoded = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 #: of the columns of an attempt
 _STAGE, _OUTCOME = map(list(schema.attempt.c.keys()).index, ("stage", "outcome"))
 
@@ -214,6 +215,14 @@ def submissions_where(connection: Connection, condition: ColumnElement[bool]) ->
         except (ValueError, TypeError, AttributeError, BadInput) as error:
             _damaged(connection, table, row, f"submission {row.mark}", error)
     return found
+
+
+def text_of(value: Any) -> str:
+    """As the store keeps what people and jobs said. Raises BadInput."""
+    try:
+        return _encoded(value)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"a JobInfo holds what JSON can hold: {error}") from error
 
 
 def short(number: float) -> float | int:

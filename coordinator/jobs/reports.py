@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, exc, func, insert, not_, select, update
 
 from coordinator.errors import BadInput, CoordinatorError, StateError, from_fault
-from coordinator.jobs import changes, schema
+from coordinator.jobs import changes, events, schema
 from coordinator.jobs.inbox import Inbox
 from coordinator.jobs.information import infos_of
 from coordinator.jobs.records import Job, JobId, attempts_where, jobs_where, no_such_job
@@ -129,7 +129,7 @@ def _applied(connection: Connection, reporters: Reporters, told: Mapping[str, An
         reporters.jobs[done.job.id] = done.job
         return done
     batch, index = (*told.get("by", ()), 0, 0)[:2]
-    changes.note(connection, batch, index, "refused", {"report": told.get("kind"), "words": refused.message})
+    events.note(connection, batch, index, "refused", {"report": told.get("kind"), "words": refused.message})
     return refused
 
 

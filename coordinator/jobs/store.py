@@ -13,12 +13,12 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, exc, select
+from sqlalchemy import Connection, Insert, Update, create_engine, event, exc, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
@@ -165,6 +165,15 @@ class Store:
                 f"`sqlite3 {self.where} .recover | sqlite3 NEW`, and name NEW as the store"
             )
         return StoreUnwritable(f"{self.where}: {said}")
+
+
+def executed_many(connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same statement for many rows. Compiled once: SQLAlchemy's own way costs more for a row than SQLite does."""
+    compiled = statement.compile(dialect=connection.dialect)
+    fixed, order = compiled.params, compiled.positiontup
+    full = ({**fixed, **row} for row in rows)
+    parameters = [tuple(row[name] for name in order) for row in full] if order is not None else list(full)
+    connection.exec_driver_sql(str(compiled), parameters)
 
 
 def _url(told: str) -> URL:

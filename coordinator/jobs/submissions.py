@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Update, and_, bindparam, insert, not_, select
 
 from coordinator.core.statuses import Cause, Intent
 from coordinator.executors.jobscript import Element
-from coordinator.jobs import schema
+from coordinator.jobs import events, schema
 from coordinator.jobs.changes import move
 from coordinator.jobs.records import Job, JobId, Submission
 from coordinator.jobs.states import FAILED, INIT, SUBMIT, Outcome, Stage, before
@@ -69,14 +69,13 @@ def write_down(connection: Connection, intent: Intent, executor: str, kept: Sequ
         fresh.append({**row, "batch_id": job.batch, "job_index": job.index, "number": trial.number, "spawn": 0,
                       "stage": Stage.WRITTEN.value})  # fmt: skip
         moved.append({"b": job.batch, "j": job.index, "n": trial.number, "v": job.version + 1})
-        told.append({"at": now, "batch_id": job.batch, "job_index": job.index, "version": job.version + 1,
-                     "kind": "submitted", "told": json.dumps({"state": [INIT, SUBMIT]})})  # fmt: skip
+        told.append(events.event(job.id, job.version + 1, "submitted", {"state": [INIT, SUBMIT]}, now))
     if fresh:
         connection.execute(insert(schema.attempt), fresh)
         jobs = schema.job
         values = {"state": SUBMIT, "attempt": bindparam("n"), "version": bindparam("v"), "words": ""}
         connection.execute(update(jobs).where(schema.this_job()).values(values), moved)
-        connection.execute(insert(schema.event), told)
+        events.write(connection, told)
     if copies:
         table = schema.attempt
         values = {name: bindparam(f"to_{name}") for name in ("mark", "element", "at", "stdout", "stderr")}
@@ -142,12 +141,11 @@ def refuse(connection: Connection, refused: Sequence[tuple[Trial, str]]) -> None
             copies.append({"b": job.batch, "j": job.index, "n": trial.number, "s": trial.spawn, "to_words": words})
             continue
         jobs.append({"b": job.batch, "j": job.index, "v": job.version + 1, "to_words": words})
-        told.append({"at": at, "batch_id": job.batch, "job_index": job.index, "version": job.version + 1,
-                     "kind": "refused", "told": json.dumps({"state": [job.state, FAILED]})})  # fmt: skip
+        told.append(events.event(job.id, job.version + 1, "refused", {"state": [job.state, FAILED]}, at))
     if jobs:
         values = {"state": FAILED, "words": bindparam("to_words"), "version": bindparam("v")}
         connection.execute(update(schema.job).where(schema.this_job()).values(values), jobs)
-        connection.execute(insert(schema.event), told)
+        events.write(connection, told)
     if copies:
         values = {**_NEVER_BEGUN, "words": bindparam("to_words")}
         connection.execute(update(schema.attempt).where(schema.this_attempt()).values(values), copies)

@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import random
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, select, update
 
 from coordinator.errors import BadInput
-from coordinator.jobs import retries, schema
-from coordinator.jobs.changes import executed_many
+from coordinator.jobs import events, retries, schema
 from coordinator.jobs.records import Attempt, Job, JobId, jobs_where
 from coordinator.jobs.states import (
     CANCELLED,
@@ -34,6 +32,7 @@ from coordinator.jobs.states import (
     Stage,
     state_after,
 )
+from coordinator.jobs.store import executed_many
 
 log = logging.getLogger("coordinator.jobs")
 
@@ -66,7 +65,7 @@ def write(connection: Connection, verdicts: Sequence[Verdict], now: float) -> No
     )
     jobs = _jobs(connection, {verdict.was.id for verdict in fresh})
     moved: dict[JobId, Job] = {}
-    events: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
     for verdict in fresh:
         job = moved.get(verdict.was.id) or jobs.get(verdict.was.id)
         # Removed, or given up and reset: what becomes of an earlier attempt changes nothing.
@@ -74,14 +73,13 @@ def write(connection: Connection, verdicts: Sequence[Verdict], now: float) -> No
             continue
         after, kind = _followed(connection, job, verdict, verdict.was.place in asked, now)
         if verdict.end is not None and verdict.was.spawn == 0 and job.state != SPAWN:
-            events.append(_event(job, "ended", _told(verdict.end), now, 0))
+            told.append(events.event(job.id, 0, "ended", _told(verdict.end), now))
         if after is not job:
             moved[job.id] = after = replace(after, version=job.version + 1)
             if after.state != job.state:
-                events.append(_event(after, kind, {"state": [job.state, after.state]}, now, after.version))
+                told.append(events.event(job.id, after.version, kind, {"state": [job.state, after.state]}, now))
     _move(connection, moved.values())
-    if events:
-        executed_many(connection, insert(schema.event).values({name: bindparam(name) for name in events[0]}), events)
+    events.write(connection, told)
 
 
 # --- deciding ---------------------------------------------------------------------------------------------
@@ -185,14 +183,12 @@ def _multiplied(connection: Connection, job: Job) -> Job:
 
 def settle_copies(connection: Connection, ids: Iterable[JobId]) -> None:
     """What follows for jobs that multiplied when some of their copies have ended without being looked at."""
-    now = time.time()
     for job in _jobs(connection, ids).values():
         after = _multiplied(connection, job) if job.state == SPAWN else job
         if after is not job:
             after = replace(after, version=job.version + 1)
             _move(connection, [after])
-            event = _event(after, "changed", {"state": [job.state, after.state]}, now, after.version)
-            connection.execute(insert(schema.event), event)
+            events.note(connection, *job.id, "changed", {"state": [job.state, after.state]}, after.version)
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
@@ -209,8 +205,3 @@ def _move(connection: Connection, jobs: Iterable[Job]) -> None:
     if rows:
         values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in ("state", "words", "version", "not_before")}
         executed_many(connection, update(table).where(schema.this_job()).values(values), rows)
-
-
-def _event(job: Job, kind: str, told: dict[str, Any], at: float, version: int) -> dict[str, Any]:
-    return {"at": at, "batch_id": job.batch, "job_index": job.index, "version": version, "kind": kind,
-            "told": json.dumps(told)}  # fmt: skip
