@@ -36,7 +36,7 @@ def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> t
         attempts = [a for a in attempts if a.mark not in found or not _over_already(found[a.mark], a.element)]
         if attempts:
             connection.execute(
-                update(table).where(schema.this_attempt()).values(cancelled=True), [_key(a) for a in attempts]
+                update(table).where(schema.this_attempt()).values(cancelled=True), [a.key for a in attempts]
             )
     unbegun = [a for a in attempts if a.mark not in found or claim(found[a.mark], a.element)]
     _over(store, unbegun)
@@ -103,14 +103,8 @@ def _over(store: Store, attempts: Sequence[Attempt]) -> None:
     over = {"stage": Stage.OVER.value, "outcome": Outcome.CANCELLED.value, "cause": Cause.CANCELLED.value,
             "words": "it was cancelled before it began"}  # fmt: skip
     with store.writing() as connection:
-        connection.execute(
-            update(schema.attempt).where(schema.this_attempt()).values(over), [_key(a) for a in attempts]
-        )
+        connection.execute(update(schema.attempt).where(schema.this_attempt()).values(over), [a.key for a in attempts])
         settle_copies(connection, {attempt.id for attempt in attempts})
         for attempt in attempts:
             if attempt.spawn == 0:
                 move(connection, attempt.id, attempt.number, ACTIVE - {SPAWN}, CANCELLED, over["words"], "cancelled")
-
-
-def _key(attempt: Attempt) -> dict[str, int]:
-    return {"b": attempt.batch, "j": attempt.index, "n": attempt.number, "s": attempt.spawn}

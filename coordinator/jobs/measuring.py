@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import and_, update
+from sqlalchemy import and_, bindparam, update
 
 from coordinator.jobs import schema
-from coordinator.jobs.reconcile import Executors
+from coordinator.jobs.reconcile import Executors, polled
 from coordinator.jobs.records import Attempt, submissions_where
 from coordinator.jobs.states import Stage
-from coordinator.jobs.store import Store
+from coordinator.jobs.store import Store, executed_many
 
 
 def measure(store: Store, executors: Executors, attempts: Iterable[Attempt]) -> None:
@@ -37,21 +38,17 @@ def measure(store: Store, executors: Executors, attempts: Iterable[Attempt]) -> 
         executor = executors(name)
         if executor is None:
             continue
-        asked: dict[str, tuple[str, set[int]]] = {}
-        for native, one in some:
-            asked.setdefault(native, (one.mark, set()))[1].add(one.element)
-        answers = executor.poll(asked)
-        for native, one in some:
-            used = answers[native, one.element].used
+        statuses = polled(executor, some)
+        for _, one in some:
+            used = statuses[one.place].used
             row = {"memory": used.memory, "cpu_s": one.cpu_s if one.cpu_s is not None else used.cpu_s,
                    "wall_s": one.wall_s if one.wall_s is not None else used.wall_s}  # fmt: skip
             if (row["memory"], row["cpu_s"], row["wall_s"]) != (one.memory, one.cpu_s, one.wall_s):
-                rows.append((one, row))
+                rows.append({**one.key, **{f"to_{name}": value for name, value in row.items()}})
     if not rows:
         return
     table = schema.attempt
+    this = and_(schema.this_attempt(), table.c.stage == Stage.OVER.value)
+    values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in ("memory", "cpu_s", "wall_s")}
     with store.writing() as connection:
-        for one, row in rows:
-            mine = and_(table.c.batch_id == one.batch, table.c.job_index == one.index, table.c.number == one.number,
-                        table.c.spawn == one.spawn)  # fmt: skip
-            connection.execute(update(table).where(mine, table.c.stage == Stage.OVER.value).values(row))
+        executed_many(connection, update(table).where(this).values(values), rows)

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -153,17 +153,21 @@ def _ask(
             continue
         if not _my_turn(store, name, executor.poll_s, now):
             continue
-        asked: dict[str, tuple[str, set[int]]] = {}
-        for one in some:
-            assert one.native is not None
-            asked.setdefault(one.native, (one.submission.mark, set()))[1].add(one.attempt.element)
-        answers = executor.poll(asked)
-        for one in some:
-            assert one.native is not None
-            statuses[one.attempt.place] = status = answers[one.native, one.attempt.element]
+        told = polled(executor, [(one.native, one.attempt) for one in some if one.native is not None])
+        statuses.update(told)
+        for status in told.values():
             if status.state is State.UNKNOWN and not status.forgotten and status.words not in look.words:
                 look.words.append(status.words)
     return statuses
+
+
+def polled(executor: JobExecutor, some: Sequence[tuple[str, Attempt]]) -> dict[tuple[int, int, int, int], Status]:
+    """What it says of attempts, each with the native id of the job that works on it, by their places: one call."""
+    asked: dict[str, tuple[str, set[int]]] = {}
+    for native, attempt in some:
+        asked.setdefault(native, (attempt.mark, set()))[1].add(attempt.element)
+    answers = executor.poll(asked)
+    return {attempt.place: answers[native, attempt.element] for native, attempt in some}
 
 
 def _my_turn(store: Store, name: str, every_s: float, now: float) -> bool:

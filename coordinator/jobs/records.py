@@ -125,6 +125,11 @@ class Attempt:
     def place(self) -> tuple[int, int, int, int]:
         return self.batch, self.index, self.number, self.spawn
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """For :func:`.schema.this_attempt`."""
+        return {"b": self.batch, "j": self.index, "n": self.number, "s": self.spawn}
+
     @classmethod
     def of(cls, row: Row[Any]) -> Attempt:
         values = list(row)  # the columns are in the order of the fields

@@ -192,10 +192,10 @@ def settle_copies(connection: Connection, ids: Iterable[JobId]) -> None:
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
-    was, now = verdict.was, verdict.now
+    now = verdict.now
     row = {f"to_{name}": getattr(now, name) for name in _SEEN}
     row.update(to_stage=now.stage.value, to_outcome=None if now.outcome is None else now.outcome.value)
-    return {**row, "b": was.batch, "j": was.index, "n": was.number, "s": was.spawn}
+    return {**row, **verdict.was.key}
 
 
 def _move(connection: Connection, jobs: Iterable[Job]) -> None:
