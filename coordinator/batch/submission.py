@@ -23,7 +23,7 @@ from coordinator.jobs.reconcile import Look, reconcile
 from coordinator.jobs.records import job_of
 from coordinator.jobs.states import INIT
 from coordinator.jobs.submissions import Trial
-from coordinator.jobs.submitting import Pass, Submitter, one_at_a_time
+from coordinator.jobs.submitting import Pass, Plan, Submitter, one_at_a_time
 
 #: seconds between two passes of :func:`periodic_submitter`
 PERIOD_S = 600.0
@@ -102,17 +102,14 @@ def periodic_submitter(
     return count
 
 
-def dry_run(
-    by: JobExecutor, chosen: ColumnElement[bool], limit: float | None = None
-) -> tuple[list[tuple[list[str], str, list[str]]], Candidates]:
-    """(command, script, lines of the table) of each submission that :func:`submit_where` would make now, and what it
-    would find. Nothing is changed."""
+def dry_run(by: JobExecutor, chosen: ColumnElement[bool], limit: float | None = None) -> tuple[Plan, Candidates]:
+    """What :func:`submit_where` would do now, and what it would find. Nothing is changed."""
     at = home()
     limit = maxjobs(at) if limit is None else limit
     with at.store.reading() as connection:
         found = candidates(connection, chosen, limit)
         submitter = Submitter(at.store, at.submissions, by.jobs, name_of(by), _elements(at, by, connection, False))
-    return submitter.command(found.trials), found
+    return submitter.plan(found.trials), found
 
 
 def submit_where(

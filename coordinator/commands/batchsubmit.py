@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from coordinator.batch.candidates import Candidates
     from coordinator.batch.executors import JobExecutor
     from coordinator.batch.rerunning import Count
+    from coordinator.jobs.records import JobId
+    from coordinator.jobs.submitting import Plan
 
 #: seconds between two lines of progress where there is no terminal
 LINE_S = 10.0
@@ -52,9 +54,9 @@ def submit(
         return wait_for(chosen, by, most, as_json)
     result, stuck = submission.submit_where(by, chosen, most)
     if as_json:
-        refused = [{"batch": b, "job": j, "words": words} for (b, j), words in result.refused]
         ids = [[b, j] for b, j in result.submitted]
-        print_json(document("batch_submit", submitted=ids, submissions=result.submissions, refused=refused,
+        print_json(document("batch_submit", submitted=ids, submissions=result.submissions,
+                            refused=_refused(result.refused),
                             not_now=result.words, stuck={str(b): why for b, why in stuck.items()},
                             unknown=unknown))  # fmt: skip
     else:
@@ -69,28 +71,35 @@ def submit(
     return int(bool(result.refused))
 
 
-def _dry_run(made: list[Any], found: Candidates, as_json: bool, unknown: list[str]) -> int:
+def _dry_run(plan: Plan, found: Candidates, as_json: bool, unknown: list[str]) -> int:
     from coordinator.tables import visible
 
     if as_json:
-        told = [{"command": argv, "script": script, "table": lines} for argv, script, lines in made]
-        print_json(document("batch_dry_run", submissions=told, not_now=found.full, behind=found.behind,
-                            stuck={str(b): why for b, why in found.stuck.items()}, unknown=unknown))  # fmt: skip
-        return 0
+        told = [{"command": argv, "script": script, "table": lines} for argv, script, lines in plan.submissions]
+        print_json(document("batch_dry_run", submissions=told, refused=_refused(plan.refused), not_now=found.full,
+                            behind=found.behind, stuck={str(b): why for b, why in found.stuck.items()},
+                            unknown=unknown))  # fmt: skip
+        return int(bool(plan.refused))
     import shlex
 
-    for argv, script, lines in made:
+    for argv, script, lines in plan.submissions:
         print(f"$ {visible(shlex.join(argv))}")
         print(visible(script, keep="\n\t"))
         print(f"--- its table, a line for each of {len(lines):,} jobs")
         print("".join(visible(line, keep="\n\t") for line in lines))
-    if not made:
+    for (b, j), words in plan.refused:
+        print(f"job {j} of batch {b} would fail: {visible(words)}")
+    if not plan.submissions and not plan.refused:
         print("no job may go now")
     for words in found.full:
         print(f"{found.behind:,} more would wait: {words}")
     _say_stuck(found.stuck)
     warn(unknown)
-    return 0
+    return int(bool(plan.refused))
+
+
+def _refused(refused: list[tuple[JobId, str]]) -> list[dict[str, Any]]:
+    return [{"batch": b, "job": j, "words": words} for (b, j), words in refused]
 
 
 def _say_stuck(stuck: dict[int, str]) -> None:

@@ -14,7 +14,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,6 +63,14 @@ class Pass:
     words: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Plan:
+    """What a pass would do: (command, script, lines of the table) of each submission; jobs that it would refuse."""
+
+    submissions: list[tuple[list[str], str, list[str]]] = field(default_factory=list)
+    refused: list[tuple[JobId, str]] = field(default_factory=list)
+
+
 def one_at_a_time(place: Path) -> AbstractContextManager[None]:
     """Hold this while it is decided what is submitted, and while it is; and while jobs are set back, so that nobody
     submits one between the end of its last attempt and the change of its state. ``place``: of submissions."""
@@ -104,6 +112,43 @@ class Submitter:
 
     def submit(self, trials: Iterable[Trial], result: Pass) -> None:
         """Within :func:`one_at_a_time`. One bad job, or one bad group of needs, stops no other."""
+        made, refused = self._made(trials)
+        if refused:
+            with self._store.writing() as connection:
+                submissions.refuse(connection, refused)
+            result.refused += [(trial.job.id, words) for trial, words in refused]
+        for needs, group in self._arrays(made):
+            self._submit_some(group, needs, result)
+
+    def plan(self, trials: Iterable[Trial]) -> Plan:
+        """What :meth:`submit` would do. Nothing is kept of it."""
+        made, refused = self._made(trials)
+        plan = Plan(refused=[(trial.job.id, words) for trial, words in refused])
+        directory = self._place / f"dry-run.{os.getpid()}"
+        folders = [place for place in (self._place, *self._place.parents) if not place.exists()]
+        directory.mkdir(0o700, parents=True, exist_ok=True)
+        try:
+            for needs, group in self._arrays(made):
+                elements = [element for _, element in group]
+                intent = Intent(mark_of(0), "dry run", str(directory), needs, len(elements))
+                try:
+                    argv = self._executor.prepare(intent, elements)
+                except BadInput as error:
+                    plan.refused += [(trial.job.id, error.message) for trial, _ in group]
+                    continue
+                lines = [jobscript.line(element) for element in elements]
+                plan.submissions.append((argv, Path(script_of(intent)).read_text(), lines))
+        finally:
+            shutil.rmtree(directory)
+            with suppress(OSError):  # somebody has put something there meanwhile
+                for place in folders:
+                    place.rmdir()
+        return plan
+
+    # --- what becomes one -------------------------------------------------------------------------------
+
+    def _made(self, trials: Iterable[Trial]) -> tuple[list[tuple[Trial, Element, Needs]], list[tuple[Trial, str]]]:
+        """Those that something can be made of, and the others with the reason."""
         made, refused = [], []
         for trial in trials:
             try:
@@ -113,34 +158,20 @@ class Submitter:
                 refused.append((trial, error.message if isinstance(error, CoordinatorError) else str(error)))
                 continue
             made.append((trial, element, needs))
-        if refused:
-            with self._store.writing() as connection:
-                submissions.refuse(connection, refused)
-            result.refused += [(trial.job.id, words) for trial, words in refused]
-        for needs, group in _grouped(made):
+        return made, refused
+
+    def _arrays(
+        self, made: Iterable[tuple[Trial, Element, Needs]]
+    ) -> Iterator[tuple[Needs, list[tuple[Trial, Element]]]]:
+        """By needs, since what differs in them cannot be in one array, and no longer than the site allows."""
+        groups: dict[str, tuple[Needs, list[tuple[Trial, Element]]]] = {}
+        for trial, element, needs in made:
+            key = json.dumps(needs.told(), sort_keys=True)
+            groups.setdefault(key, (needs, []))[1].append((trial, element))
+        for needs, group in groups.values():
             most = self._largest()
             for at in range(0, len(group), most):
-                self._submit_some(group[at : at + most], needs, result)
-
-    def command(self, trials: Sequence[Trial]) -> list[tuple[list[str], str, list[str]]]:
-        """What :meth:`submit` would do, as (command, script, lines of the table) for each submission: a dry run."""
-        found = []
-        directory = self._place / f"dry-run.{os.getpid()}"
-        made = [place for place in (self._place, *self._place.parents) if not place.exists()]
-        directory.mkdir(0o700, parents=True, exist_ok=True)
-        try:
-            for needs, group in _grouped((trial, *self._make(trial)) for trial in trials):
-                elements = [element for _, element in group]
-                intent = Intent(mark_of(0), "dry run", str(directory), needs, len(elements))
-                argv = self._executor.prepare(intent, elements)
-                lines = [jobscript.line(element) for element in elements]
-                found.append((argv, Path(script_of(intent)).read_text(), lines))
-        finally:
-            shutil.rmtree(directory)
-            with suppress(OSError):  # somebody has put something there meanwhile
-                for place in made:
-                    place.rmdir()
-        return found
+                yield needs, group[at : at + most]
 
     # --- a submission -----------------------------------------------------------------------------------
 
@@ -231,12 +262,3 @@ def _begun(submission: Submission) -> tuple[bool, str | None]:
 def _say(words: str, result: Pass) -> None:
     if words not in result.words:
         result.words.append(words)
-
-
-def _grouped(made: Iterable[tuple[Trial, Element, Needs]]) -> list[tuple[Needs, list[tuple[Trial, Element]]]]:
-    """By needs: what differs in them cannot be in one array."""
-    groups: dict[str, tuple[Needs, list[tuple[Trial, Element]]]] = {}
-    for trial, element, needs in made:
-        key = json.dumps(needs.told(), sort_keys=True)
-        groups.setdefault(key, (needs, []))[1].append((trial, element))
-    return list(groups.values())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from coordinator import batch as psu
+from coordinator.executors.localjobs import LocalJobs
 from tests.contract.jobs import document, ran
 from tests.end_to_end.batches import HANG_S, WAIT, Batches, batches
 
@@ -140,6 +141,22 @@ def test_a_dry_run_shows_the_command_and_the_script_and_leaves_nothing(capsys: C
     assert out.startswith("$ /bin/sh ")
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
     assert states(capsys, id) == {"init": [0, 1]}
+
+
+def test_a_dry_run_shows_each_array_and_names_jobs_that_would_fail(
+    capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = added(capsys, "echo {JobIndex}", "--count", 4)
+    psu.set_job_field(id, 1, {"script": "echo {nothing}"})
+    monkeypatch.setattr(LocalJobs, "largest_array", lambda _: 2)
+    told = batch(capsys, "batch_dry_run", "submit", "--dry-run", status=1)
+    assert [len(one["table"]) for one in told["submissions"]] == [2, 1]
+    ((index, words),) = [(one["job"], one["words"]) for one in told["refused"]]
+    assert (index, "{nothing}" in words) == (1, True)
+    status, out, _ = ran(capsys, "batch", "submit", "--dry-run")
+    assert status == 1
+    assert f"job 1 of batch {id} would fail: " in out
+    assert states(capsys, id) == {"init": [0, 1, 2, 3]}
 
 
 def test_a_dry_run_shows_what_would_go_now_and_says_how_many_would_not(capsys: Capsys) -> None:
