@@ -13,7 +13,8 @@ import os
 import socket
 from pathlib import Path
 
-from tests.clusters.daemons import Cluster, ClusterError, Daemons, free_ports, lacking
+from tests.clusters import mariadb
+from tests.clusters.daemons import Cluster, Daemons, free_ports, lacking
 
 PROGRAMS = {
     "munged": "munge",
@@ -22,7 +23,7 @@ PROGRAMS = {
     "sbatch": "slurm-client",
     "setpriv": "util-linux",
 }
-ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
+ACCOUNTING = {"slurmdbd": "slurmdbd", **mariadb.PROGRAMS}
 
 #: cores and MiB that each node says it has; they are promises to Slurm only
 CORES, MEMORY_MIB = 4, 4000
@@ -175,25 +176,14 @@ class Slurm(Cluster):
     # --- inside -----------------------------------------------------------------------------------------
 
     def _account(self, port: int, sql: int) -> str:
-        """Start a database and slurmdbd; the lines of slurm.conf that name them. The database's user must be the one
-        whose temporary directory this is: nobody else may look into it."""
+        """Start a database and slurmdbd; the lines of slurm.conf that name them."""
         place = self.place / "database"
         place.mkdir()
-        made = self.run(
-            "mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={place}/data",
-            "--auth-root-authentication-method=socket", "--skip-test-db",
+        mariadb.start(
+            self.daemons, place,
+            "create database slurm; create user slurm@'%' identified by 'slurm'; grant all on slurm.* to slurm@'%'",
+            "--bind-address=127.0.0.1", f"--port={sql}", "--innodb-flush-log-at-trx-commit=0",
         )  # fmt: skip
-        if made.returncode:
-            raise ClusterError(f"mariadb-install-db: {made.stdout}{made.stderr}")
-        self.daemons.start(
-            "mariadbd", "mariadbd", "--no-defaults", "--user=root", f"--datadir={place}/data",
-            f"--socket={place}/socket", "--bind-address=127.0.0.1", f"--port={sql}", f"--pid-file={place}/pid",
-            "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M",
-        )  # fmt: skip
-        client = ("mariadb", "--no-defaults", f"--socket={place}/socket", "--user=root")
-        self.daemons.wait("MariaDB does not answer", lambda: self.run(*client, "-e", "select 1").returncode == 0)
-        words = "create database slurm; create user slurm@'%' identified by 'slurm'; grant all on slurm.* to slurm@'%'"
-        self.run(*client, "-e", words)
         conf = self.place / "slurmdbd.conf"
         conf.write_text(_DATABASE.format(place=self.place, port=port, sql=sql))
         conf.chmod(0o600)

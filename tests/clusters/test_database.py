@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pytest
 
 from coordinator import batch as psu
 from coordinator.errors import StaleChange
-from tests.clusters.daemons import SBIN, Daemons
+from tests.clusters import mariadb
+from tests.clusters.daemons import Daemons, lacking
 from tests.end_to_end.batches import Batches, batches, states
 
 __all__ = ["batches"]
@@ -27,26 +27,16 @@ psu.set_complete(JobInfo=info)
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A URL of an empty database."""
-    if shutil.which("mariadbd", path=SBIN + ":/usr/bin") is None:
-        pytest.skip("a MariaDB of the tests needs mariadb-server")
+    lacks = lacking(mariadb.PROGRAMS)
+    if lacks is not None:
+        pytest.skip(f"a MariaDB of the tests {lacks}")
     place = tmp_path_factory.mktemp("database")
     daemons = Daemons(place, {})
-    made = daemons.run(
-        "mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={place}/data",
-        "--auth-root-authentication-method=socket", "--skip-test-db",
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    daemons.start(
-        "mariadbd", "mariadbd", "--no-defaults", "--user=root", f"--datadir={place}/data", f"--socket={place}/socket",
-        "--skip-networking", f"--pid-file={place}/pid", "--innodb-buffer-pool-size=32M",
-    )  # fmt: skip
-    client = ("mariadb", "--no-defaults", f"--socket={place}/socket", "--user=root")
-    words = "create database if not exists jobs character set utf8mb4"
     try:
-        daemons.wait("MariaDB does not answer", lambda: daemons.run(*client, "-e", words).returncode == 0)
-        yield f"mysql+pymysql://root@localhost/jobs?unix_socket={place}/socket&charset=utf8mb4"
+        socket = mariadb.start(daemons, place, "create database jobs character set utf8mb4", "--skip-networking")
+        yield f"mysql+pymysql://root@localhost/jobs?unix_socket={socket}&charset=utf8mb4"
     finally:
-        daemons.end("mariadbd")
+        daemons.down()
 
 
 def test_batches_work_the_same_in_a_mariadb(database: str, batches: Batches) -> None:
