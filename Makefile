@@ -77,11 +77,11 @@ demo: $(VENV)/.installed
 
 # At its end ours beside Pool, joblib and dask, each run checked for every ID accepted once; no time makes it fail.
 test: $(VENV)/.dev system lint types layers
-	@$(PY) -m pytest -q -n $(WAITERS) --dist loadgroup tests
+	@$(PY) -m pytest -q -n $(WAITERS) --dist loadscope tests
 	@$(INSIDE_BENCH) $(PY) -m benchmarks --quick --no_plot
 
 test-hosts: $(VENV)/.dev system
-	@$(PY) -m pytest -q -n $(WAITERS) --dist loadgroup tests/hosts
+	@$(PY) -m pytest -q -n $(WAITERS) --dist loadscope tests/hosts
 
 soak: $(VENV)/.dev system
 	@$(PY) -m tests.hosts.faults.soak $(ROUNDS)

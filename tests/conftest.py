@@ -20,9 +20,15 @@ from tests import smalldisk
 from tests.smalldisk import SmallDisk
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
     from tests.end_to_end.daemons import Daemons
 
 ROOT = Path(__file__).resolve().parent.parent
+
+#: Whose tests share daemons; the beginning of their names.
+CLUSTERS = "tests/clusters/"
 
 #: What a test started may need a moment to end after it was told to; a hang bound, not a measurement.
 _GRACE_S = 10.0
@@ -42,6 +48,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """With ``--dist loadscope`` whichever process is free has the next test, and one of them all that need a cluster,
+    first of all."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Tests(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return CLUSTERS if nodeid.startswith(CLUSTERS) else nodeid
+
+    return Tests(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

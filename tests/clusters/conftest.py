@@ -1,14 +1,13 @@
 """The clusters of these tests: real ones, on free ports of this machine's loopback.
 
 One of each kind is started once in a test session; a test that kills daemons has one of its own. Where several
-processes share the tests, one of them has all that need a cluster: two would share a machine that each believes to be
-its own.
+processes share the tests, one of them has all that need a cluster (``tests/conftest.py``): two would share a machine
+that each believes to be its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TypeVar
 
 import pytest
@@ -18,12 +17,6 @@ from tests.clusters.gridengine import GridEngine
 from tests.clusters.slurm import Slurm
 
 C = TypeVar("C", Slurm, GridEngine)
-
-
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("clusters"))
 
 
 @pytest.fixture(scope="session")

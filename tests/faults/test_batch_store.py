@@ -359,7 +359,7 @@ for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
         os.environ["COORDINATOR_JOB"] = f"{batch}.{job}.1.0"
-        rooms = ("inbox.py", "reports.py", "store.py", "changes.py", "paths.py")
+        rooms = ("inbox.py", "reports.py", "store.py", "changes.py", "events.py", "paths.py")
         lines = Lines(int(at), rooms, where.strip("-"))
         lines.trace()
         info = psu.get_job_info(SetID=True)

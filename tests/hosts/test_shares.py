@@ -83,7 +83,7 @@ def finish(farm: Daemons, *jobs: str) -> None:
     """Every job ends, and each of its tasks was accepted, once."""
     farm.touch("enough")
     for job in jobs:
-        assert farm.coordinator("wait", job).returncode == 0, farm.log(job)
+        assert farm.coordinator("wait", job, "--timeout=25").returncode == 0, farm.log(job)
         done = [int(line) for line in (farm.directory / f"{job}.success").read_text().split()]
         assert sorted(done) == list(range(len(done)))
         assert not (farm.directory / f"{job}.error").read_text()
