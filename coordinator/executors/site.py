@@ -1,10 +1,10 @@
 """Keepers as jobs of a scheduler: elements of an array that come and go as the scheduler starts and ends them.
 
 The Coordinator's Crew asks for keepers as it does of hosts; here one submission is made of all that were asked for in
-one turn. What is submitted is on disk first, in ``NAME.site/MARK``, with the orders of each keeper in a file that only
-the user can read. Commands of the scheduler run in a thread of their own; everything is decided on the Coordinator's
-loop. It never speaks to a keeper: that one finds the Coordinator by its orders. That it ended is known by its exit file
-a second later; the scheduler, which is asked each half minute, tells of those that were ended and left none.
+one turn (:mod:`.keeperjobs`). Commands of the scheduler run in a thread of their own; everything is decided on the
+Coordinator's loop. It never speaks to a keeper: that one finds the Coordinator by its orders. That it ended is known by
+its exit file a second later; the scheduler, which is asked each half minute, tells of those that were ended and left
+none.
 """
 
 from __future__ import annotations
@@ -13,66 +13,34 @@ import asyncio
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import coordinator
-from coordinator import paths
 from coordinator.core.needs import Needs
-from coordinator.core.statuses import Intent, State, Status, mark_of
-from coordinator.errors import BadInput, CoordinatorError, SchedulerError, SubmitUnclear
+from coordinator.core.statuses import Intent, State, Status
+from coordinator.errors import SchedulerError
 from coordinator.executors import exits
 from coordinator.executors.base import Started
 from coordinator.executors.jobexecutor import JobExecutor
-from coordinator.executors.jobscript import Element
-from coordinator.executors.local import package_path
+from coordinator.executors.keeperjobs import Keeper, KeeperJobs
 from coordinator.logs import tell_of_end
 
 log = logging.getLogger("coordinator.site")
-
-#: seconds before the end of a keeper's time at which its Processors leave, and at which what still runs is ended; at
-#: most a fourth and a tenth of the time
-LEAVE_S, KILL_S = 60.0, 15.0
-#: most elements of one submission where the scheduler does not say
-USUAL_ARRAY = 1000
-
-
-@dataclass(eq=False)
-class Keeper:
-    """One that was asked for. ``native``, ``index``: its element, once it was submitted; ``killed``: its exit file says
-    that a signal ended it, and its scheduler is still to be asked why."""
-
-    host: str
-    orders: dict[str, Any]
-    failed: Callable[[str], None]
-    started: Started
-    intent: Intent | None = None
-    native: str | None = None
-    index: int = 0
-    ran: bool = False
-    killed: Status | None = None
-    end: str | None = None
 
 
 class SiteExecutor:
     """``jobs``: the scheduler; ``needs``: of each keeper; ``base``: path without ending of the job's files."""
 
     def __init__(self, jobs: JobExecutor, needs: Needs, base: str, name: str) -> None:
-        self._jobs, self._needs, self._name = jobs, needs, name
-        self._place = f"{os.path.abspath(base)}.site"
+        self._jobs, self._submissions = jobs, KeeperJobs(jobs, needs, base, name)
         #: one for commands, of which there is one at a time, and one for directories
         self._pool = ThreadPoolExecutor(2, "scheduler")
         self._wanted: list[Keeper] = []
         self._keepers: list[Keeper] = []
         self._cancels: list[Keeper] = []
-        self._directories: list[str] = []
-        #: nobody knows whether what lies there was submitted
-        self._unclear: set[str] = set()
         self._cleared = False
         self._flight: Future[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,7 +57,7 @@ class SiteExecutor:
         ):
             self._tasks.append(loop.create_task(task))
             self._tasks[-1].add_done_callback(partial(tell_of_end, log, words))
-        if os.path.isdir(self._place):
+        if self._submissions.of_earlier:
             self._news.set()  # of an earlier life: what waits of it is not left to begin meanwhile
 
     # --- what the Crew asks -----------------------------------------------------------------------------
@@ -141,18 +109,12 @@ class SiteExecutor:
                 submission.settle()
         try:
             if not self._cleared:  # there was no time for it
-                self._cancel_leftovers(State.WAITS, State.RUNS)
+                self._submissions.cancel_leftovers(State.WAITS, State.RUNS)
             self._jobs.cancel(_places([*(k for k in self._keepers if k.end is None), *self._cancels]))
         except SchedulerError as error:
             log.warning("keepers not cancelled executor=%s: %s", self._jobs.name, error.message)
             return
-        for directory in self._directories:
-            # Nobody needs the orders any more, in which there is a token, and no later life has to look here.
-            if directory in self._unclear:
-                continue
-            for name in os.listdir(directory):
-                if name == "intent" or name.startswith("orders."):
-                    os.unlink(os.path.join(directory, name))
+        self._submissions.clear()
 
     # --- on the loop ------------------------------------------------------------------------------------
 
@@ -164,7 +126,7 @@ class SiteExecutor:
             self._news.clear()
             try:
                 if not self._cleared:
-                    await self._loop.run_in_executor(self._pool, self._cancel_leftovers)
+                    await self._loop.run_in_executor(self._pool, self._submissions.cancel_leftovers)
                     self._cleared = True
                 await self._submit_wanted()
                 await self._cancel_wanted()
@@ -178,7 +140,7 @@ class SiteExecutor:
         if not wanted:
             return
         self._keepers += wanted
-        self._flight = self._pool.submit(self._submit, wanted)
+        self._flight = self._pool.submit(self._submissions.submit, wanted)
         submissions = await asyncio.wrap_future(self._flight, loop=self._loop)
         self._flight = None
         for submission in submissions:
@@ -285,120 +247,9 @@ class SiteExecutor:
             self._said = words
             log.warning("scheduler executor=%s: %s", self._jobs.name, words)
 
-    # --- in the thread ----------------------------------------------------------------------------------
-
-    def _submit(self, wanted: list[Keeper]) -> list[Submission]:
-        try:
-            most = self._jobs.largest_array()
-        except SchedulerError:
-            most = USUAL_ARRAY
-        again: dict[str, list[Keeper]] = {}
-        fresh = []
-        for keeper in wanted:
-            if keeper.intent is None:
-                fresh.append(keeper)
-            else:
-                again.setdefault(keeper.intent.mark, []).append(keeper)
-        made = [Submission(keepers) for keepers in again.values()]
-        made += [Submission(fresh[at : at + most]) for at in range(0, len(fresh), most)]
-        for submission in made:
-            try:
-                submission.native = self._submit_one(submission.keepers)
-            except CoordinatorError as error:
-                submission.error = error
-                intent = submission.keepers[0].intent
-                if isinstance(error, SubmitUnclear) and intent is not None:
-                    self._unclear.add(intent.directory)
-            except OSError as error:
-                submission.error = BadInput(f"{error.filename or self._place}: {error.strerror}")
-        return made
-
-    def _submit_one(self, keepers: list[Keeper]) -> str:
-        """Raises SchedulerError, BadInput, OSError."""
-        intent = keepers[0].intent
-        if intent is not None:  # what became of it was unclear, or it was refused for the moment
-            native = self._jobs.find(intent)
-            self._unclear.discard(intent.directory)
-            return native if native is not None else self._jobs.submit(intent)
-        mark = mark_of(int.from_bytes(os.urandom(7)))
-        here = os.path.join(self._place, mark)
-        os.makedirs(here, mode=0o700)
-        self._directories.append(here)
-        os.chmod(self._place, 0o700)
-        intent = Intent(mark, self._name, here, self._needs, len(keepers))
-        elements = []
-        for index, keeper in enumerate(keepers, 1):
-            keeper.intent, keeper.index = intent, index
-            orders = _orders_file(keeper)
-            paths.replace_private(orders, json.dumps(self._orders(keeper)).encode() + b"\n")
-            start = 'exec "$1" -P -m coordinator.keeper <"$2"'
-            argv = ["/bin/sh", "-c", start, "sh", sys.executable, orders]
-            at = os.path.join(here, str(index))
-            elements.append(
-                Element(argv, here, at, f"{at}.out", f"{at}.err", {"PYTHONPATH": os.pathsep.join(package_path())})
-            )
-        paths.replace_private(os.path.join(here, "intent"), json.dumps({"mark": mark, "count": len(keepers)}).encode())
-        self._jobs.prepare(intent, elements)
-        return self._jobs.submit(intent)
-
-    def _orders(self, keeper: Keeper) -> dict[str, Any]:
-        orders = {**keeper.orders, "stays": True, "version": coordinator.__version__, "keeper_log": None}
-        if self._jobs.here:
-            orders.pop("urls")  # the other one is right on this machine
-        else:
-            orders |= {"remote": True, "urls": [url for url in orders["urls"] if "//*:" not in url]}
-        time_s = self._needs.time_s
-        if time_s is not None:
-            leave_s = time_s - min(LEAVE_S, time_s / 4)
-            orders |= {"leave_after_s": leave_s, "end_after_s": time_s - min(KILL_S, time_s / 10)}
-        return orders
-
-    def _cancel_leftovers(self, *states: State) -> None:
-        """An earlier life was killed: what it had in the queue would be too many. What is in one of these states, if
-        any is given, else what waits. Raises SchedulerAway."""
-        for mark in os.listdir(self._place) if os.path.isdir(self._place) else ():
-            path = os.path.join(self._place, mark, "intent")
-            try:
-                with open(path, encoding="ascii") as file:
-                    count = int(json.load(file)["count"])
-            except FileNotFoundError:
-                continue  # it was over
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("leftover of an earlier life path=%s: %s", path, error)
-                continue
-            intent = Intent(mark, self._name, os.path.join(self._place, mark), self._needs, count)
-            native = self._jobs.find(intent)
-            if native is not None:
-                indices = range(1, count + 1)
-                found = self._jobs.poll({native: (mark, indices)})
-                useless = [index for index in indices if found[native, index].state in (states or (State.WAITS,))]
-                log.info("leftover of an earlier life id=%s cancelled=%d", native, len(useless))
-                self._jobs.cancel([(native, index, count) for index in useless])
-            os.unlink(path)
-            self._directories.append(intent.directory)  # its orders are read until the job is over
-
-
-@dataclass
-class Submission:
-    """Keepers that were submitted together, and what was answered."""
-
-    keepers: list[Keeper]
-    native: str | None = None
-    error: CoordinatorError | None = None
-
-    def settle(self) -> None:
-        if self.native is not None:
-            for keeper in self.keepers:
-                keeper.native = self.native
-
 
 def _places(keepers: Iterable[Keeper]) -> list[tuple[str, int | None, int]]:
     return [(k.native, k.index, k.intent.count) for k in keepers if k.native is not None and k.intent is not None]
-
-
-def _orders_file(keeper: Keeper) -> str:
-    assert keeper.intent is not None
-    return os.path.join(keeper.intent.directory, f"orders.{keeper.index}")
 
 
 def _queued(scheduler: str, native: str | None, why: str = "") -> str:
