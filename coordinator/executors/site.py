@@ -121,8 +121,10 @@ class SiteExecutor:
     async def _attend(self) -> None:
         assert self._loop is not None
         while True:
+            # Not by wait_for(), which on Python 3.11 loses the end of a job that comes in the turn of such news.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._jobs.poll_s)
+                async with asyncio.timeout(self._jobs.poll_s):
+                    await self._news.wait()
             self._news.clear()
             try:
                 if not self._cleared:
@@ -165,14 +167,11 @@ class SiteExecutor:
 
     async def _cancel_wanted(self) -> None:
         assert self._loop is not None
-        cancels, self._cancels = self._cancels, []
-        if not (places := _places(cancels)):
-            return
-        try:
+        cancels = set(self._cancels)
+        if places := _places(self._cancels):
             await self._loop.run_in_executor(self._pool, self._jobs.cancel, places)
-        except SchedulerError:
-            self._cancels += cancels
-            raise
+        # Not before: where that did not come to its end, they are still to be ended.
+        self._cancels = [keeper for keeper in self._cancels if keeper not in cancels]
 
     async def _look_for_exits(self) -> None:
         """Who ended by itself is over at once. Of a signal the scheduler may know the reason, and has its turn first:

@@ -326,3 +326,17 @@ def test_a_keeper_is_told_when_its_time_is_over(world: Callable[..., World]) -> 
     assert '"leave_after_s": 75.0' in text
     assert '"end_after_s": 90.0' in text
     assert "https://*:1" not in text
+
+
+@pytest.mark.timeout(HANG_S)
+@pytest.mark.parametrize("turns", range(6))
+def test_a_job_ends_in_whichever_turn_of_news_it_is_told_to(world: Callable[..., World], turns: int) -> None:
+    w = world("1")
+    w.jobs.poll_s = HANG_S
+    w.start(2)
+    w.until(lambda: w.started[1].waits)
+    w.site.abandon(w.started[1])
+    for _ in range(turns):
+        w.loop.run_until_complete(asyncio.sleep(0))
+    w.site.dismiss()
+    assert {place[:2] for place in w.jobs.cancelled} == {("1", 1), ("1", 2)}
