@@ -6,21 +6,48 @@ Indices are folded (``0-99``), and a job that runs has an asterisk for each of i
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from coordinator.jobs.reasons import folded
 from coordinator.jobs.states import COLLECTED, COMPLETE, ORDER
 from coordinator.tables import visible
 
-if TYPE_CHECKING:
-    from coordinator.batch.monitoring import Overview
-
 #: characters of indices in a line; what is longer is cut, and the count says how many there are
 LONGEST = 2_000
 #: reasons of missing jobs that are shown of a batch, the most frequent first
 REASONS = 3
+
+
+#: {BatchID: {state: JobIndices}}
+Queue = dict[int, dict[str, list[int]]]
+
+
+@dataclass
+class Overview:
+    """``stars``: {job: how many of its attempts run}; ``reasons``: {batch: why, of which missing jobs}; ``stuck``:
+    {batch: why it does not go on}; ``words``: what could not be looked at; ``busy``: jobs under way by this executor,
+    in all batches."""
+
+    queue: Queue = field(default_factory=dict)
+    titles: dict[int, str] = field(default_factory=dict)
+    stars: dict[tuple[int, int], int] = field(default_factory=dict)
+    missing: dict[int, list[int]] = field(default_factory=dict)
+    reasons: dict[int, list[tuple[str, list[int]]]] = field(default_factory=dict)
+    stuck: dict[int, str] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+    executor: str = ""
+    busy: int = 0
+
+    def only(self, states: Container[str]) -> None:
+        """Leave jobs in other states out."""
+        self.queue = {
+            batch: kept for batch, kinds in self.queue.items()
+            if (kept := {state: jobs for state, jobs in kinds.items() if state in states})
+        }  # fmt: skip
+        shown = {(batch, index) for batch, kinds in self.queue.items() for jobs in kinds.values() for index in jobs}
+        self.stars = {job: count for job, count in self.stars.items() if job in shown}
 
 
 def show(found: Overview) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from coordinator.batch import dashboard, joblogs
 from coordinator.batch.candidates import waiting
+from coordinator.batch.dashboard import Overview, Queue
 from coordinator.batch.deleting import set_back
 from coordinator.batch.executors import JobExecutor, executor, name_of
 from coordinator.batch.home import home
@@ -21,35 +21,6 @@ from coordinator.batch.selection import of_filter
 from coordinator.batch.submission import reconciled
 from coordinator.jobs import schema
 from coordinator.jobs.states import ACTIVE, COLLECTED, COMPLETE, FAILED, GOOD, INIT, LOST, SPAWN, Stage
-
-#: {BatchID: {state: JobIndices}}
-Queue = dict[int, dict[str, list[int]]]
-
-
-@dataclass
-class Overview:
-    """``stars``: {job: how many of its attempts run}; ``reasons``: {batch: why, of which missing jobs}; ``stuck``:
-    {batch: why it does not go on}; ``words``: what could not be looked at; ``busy``: jobs under way by this executor,
-    in all batches."""
-
-    queue: Queue = field(default_factory=dict)
-    titles: dict[int, str] = field(default_factory=dict)
-    stars: dict[tuple[int, int], int] = field(default_factory=dict)
-    missing: dict[int, list[int]] = field(default_factory=dict)
-    reasons: dict[int, list[tuple[str, list[int]]]] = field(default_factory=dict)
-    stuck: dict[int, str] = field(default_factory=dict)
-    words: list[str] = field(default_factory=list)
-    executor: str = ""
-    busy: int = 0
-
-    def only(self, states: Container[str]) -> None:
-        """Leave jobs in other states out."""
-        self.queue = {
-            batch: kept for batch, kinds in self.queue.items()
-            if (kept := {state: jobs for state, jobs in kinds.items() if state in states})
-        }  # fmt: skip
-        shown = {(batch, index) for batch, kinds in self.queue.items() for jobs in kinds.values() for index in jobs}
-        self.stars = {job: count for job, count in self.stars.items() if job in shown}
 
 
 def get_queue(

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 import click
 
 from coordinator.commands import CONTEXT, document, json_option, print_json
-from coordinator.commands.batch import executor_option, looked, needs_options, submitter, typed, warn, where_options
+from coordinator.commands.batchoptions import (
+    executor_option,
+    looked,
+    needs_options,
+    submitter,
+    typed,
+    warn,
+    where_options,
+)
 from coordinator.commands.batchsubmit import wait_for
 from coordinator.errors import NoSuchJob
 

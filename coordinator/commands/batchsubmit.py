@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coordinator.commands import CONTEXT, document, json_option, print_json
-from coordinator.commands.batch import executor_option, looked, submitter, typed, warn, where_options
+from coordinator.commands.batchoptions import executor_option, looked, submitter, typed, warn, where_options
 
 if TYPE_CHECKING:
     from coordinator.batch.candidates import Candidates

@@ -57,7 +57,7 @@ def add(*jobs: dict[str, Any]) -> int:
     return batch
 
 
-def seen(text: str = "") -> monitoring.Overview:
+def seen(text: str = "") -> dashboard.Overview:
     return monitoring.overview(of_filter(text), executor())
 
 
