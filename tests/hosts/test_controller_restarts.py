@@ -92,7 +92,8 @@ def test_a_job_whose_coordinator_died_is_out_of_the_queue_and_back_in_its_place(
     """Killed with kill -9: gone from the queue within 30 s; the same command takes its place again."""
     url = farm.controller("node1 2.0\n", CALM)
     RCMonitor(url).setrule("words", ["/tmp/words", "echo words > %s"])
-    first = farm.job("first", url)
+    # A port of its own: the next free one may be another job's when its successor wants it back.
+    first = farm.job("first", url, "--port=0")
     farm.job("second", url)
 
     def jobs() -> list[tuple[str, int]]:
@@ -105,7 +106,7 @@ def test_a_job_whose_coordinator_died_is_out_of_the_queue_and_back_in_its_place(
     assert identity is not None
     os.kill(identity.pid, signal.SIGKILL)
     until(lambda: jobs() == [("second", 2)], "the first is out of the queue", hang_s=45.0)
-    farm.job("first", url)
+    farm.job("first", url, "--port=0")
     until(lambda: jobs() == [("first", 2), ("second", 0)], "it has its place again")
     finish(farm, "first")
     farm.coordinator("stop", "second")
