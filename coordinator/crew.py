@@ -216,9 +216,15 @@ class Crew:
         return found
 
     def waits(self) -> dict[str, str]:
-        """{host: for what its keeper waits that has not begun}, in words, where that is known."""
-        started = {post.host: post.started for post in self.posts.values() if post.started is not None}
-        return {host: one.waits for host, one in started.items() if one.under_way and one.waits}
+        """{host: for what its keeper waits that has not begun}, in words, where that is known and no other is there."""
+        found: dict[str, str] = {}
+        begun = set()
+        for post in self.posts.values():
+            if post.started is not None and post.started.under_way and post.started.waits:
+                found[post.host] = post.started.waits
+            else:
+                begun.add(post.host)
+        return {host: words for host, words in found.items() if host not in begun}
 
     def loads(self) -> dict[str, float]:
         return {post.host: post.load for post in self.posts.values() if post.here}

@@ -609,3 +609,18 @@ def test_a_host_where_all_fails_is_left_and_given_back_until_its_rest_is_over(jo
         yard.step()
         assert yard.crew.cut_off(job.clock()) == {}
         assert not yard.crew.surplus(hired)
+
+
+def test_a_host_waits_for_its_scheduler_only_while_no_keeper_is_there(job: Job) -> None:
+    with FakeExecutor(seen=True, under_way=True) as executor:
+        yard = Yard(job, executor)
+        yard.grant(slurm1=1, slurm2=1)
+        first, second = executor.claim("slurm1"), executor.claim("slurm2")
+        first.started.waits = second.started.waits = "in the queue"
+        assert yard.crew.waits() == {"slurm1": "in the queue", "slurm2": "in the queue"}
+        yard.beat(first.orders["keeper"], "slurm1", *first.orders["numbers"])
+        assert yard.crew.waits() == {"slurm2": "in the queue"}
+        yard.beat(first.orders["keeper"], "slurm1", *first.orders["numbers"], retiring=True)
+        yard.step()
+        executor.claim("slurm1").started.waits = "in the queue"  # its successor
+        assert yard.crew.waits() == {"slurm2": "in the queue"}
