@@ -13,11 +13,14 @@ from typing import Protocol
 
 from coordinator import paths
 from coordinator.core.statuses import Intent, Status
+from coordinator.errors import SchedulerError
 from coordinator.executors import jobscript
 from coordinator.executors.jobscript import Element
 
 #: an element of a submission: (native id, number from 1)
 Place = tuple[str, int]
+#: most elements of one submission where the executor does not say
+USUAL_ARRAY = 1000
 
 
 class JobExecutor(Protocol):
@@ -65,6 +68,14 @@ class JobExecutor(Protocol):
 
     def version(self) -> str:
         """In the executor's own words. Raises SchedulerError."""
+
+
+def most_elements(executor: JobExecutor) -> int:
+    """What one submission may have now: where the executor cannot say it, what is usual at sites."""
+    try:
+        return max(1, executor.largest_array())
+    except SchedulerError:
+        return USUAL_ARRAY
 
 
 def script_of(intent: Intent) -> str:

@@ -19,9 +19,9 @@ import coordinator
 from coordinator import paths
 from coordinator.core.needs import Needs
 from coordinator.core.statuses import Intent, State, Status, mark_of
-from coordinator.errors import BadInput, CoordinatorError, SchedulerError, SubmitUnclear
+from coordinator.errors import BadInput, CoordinatorError, SubmitUnclear
 from coordinator.executors.base import Started
-from coordinator.executors.jobexecutor import JobExecutor
+from coordinator.executors.jobexecutor import JobExecutor, most_elements
 from coordinator.executors.jobscript import Element
 from coordinator.executors.local import package_path
 
@@ -30,8 +30,6 @@ log = logging.getLogger("coordinator.site")
 #: seconds before the end of a keeper's time at which its Processors leave, and at which what still runs is ended; at
 #: most a fourth and a tenth of the time
 LEAVE_S, KILL_S = 60.0, 15.0
-#: most elements of one submission where the scheduler does not say
-USUAL_ARRAY = 1000
 
 
 @dataclass(eq=False)
@@ -82,10 +80,7 @@ class KeeperJobs:
 
     def submit(self, wanted: list[Keeper]) -> list[Submission]:
         """Give them to the scheduler, in arrays as long as it allows. Who comes for the second time is looked for."""
-        try:
-            most = self._jobs.largest_array()
-        except SchedulerError:
-            most = USUAL_ARRAY
+        most = most_elements(self._jobs)
         again: dict[str, list[Keeper]] = {}
         fresh = []
         for keeper in wanted:

@@ -34,7 +34,7 @@ from coordinator.errors import (
     SubmitRefused,
 )
 from coordinator.executors import jobscript
-from coordinator.executors.jobexecutor import JobExecutor, script_of
+from coordinator.executors.jobexecutor import JobExecutor, most_elements, script_of
 from coordinator.executors.jobscript import Element, native_in
 from coordinator.jobs import retries, schema, submissions
 from coordinator.jobs.cancelling import claim
@@ -45,8 +45,6 @@ from coordinator.jobs.submissions import Trial
 
 #: a submission is given so often, if the answers are not clear and it is not found; that takes at least half an hour
 MOST_TRIES = 10
-#: most elements of one submission where the executor does not say
-USUAL_ARRAY = 1000
 
 
 #: (its element without a record, what it needs). Raises BadInput, OSError
@@ -246,10 +244,7 @@ class Submitter:
 
     def _largest(self) -> int:
         if self._most is None:
-            try:
-                self._most = max(1, self._executor.largest_array())
-            except SchedulerError:
-                self._most = USUAL_ARRAY
+            self._most = most_elements(self._executor)
         return self._most
 
 
