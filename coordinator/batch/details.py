@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from coordinator.batch.executors import jobs_named
 from coordinator.batch.home import home
 from coordinator.core.needs import Needs
 from coordinator.errors import NoSuchJob
-from coordinator.executors.named import element_of
 from coordinator.jobs import reasons, schema
+from coordinator.jobs.information import cluster_id
 from coordinator.jobs.measuring import measure
 from coordinator.jobs.reasons import Command, Facts
 from coordinator.jobs.records import (
@@ -30,7 +30,7 @@ from coordinator.jobs.records import (
     attempts_where,
     job_of,
     jobs_where,
-    submissions_where,
+    submissions_of,
 )  # fmt: skip
 from coordinator.jobs.states import FAILED, GOOD, INIT, LOST
 from coordinator.jobs.usage import Usage, usage_of
@@ -56,11 +56,7 @@ class Try:
     @property
     def id(self) -> str:
         """What its scheduler calls it; "" while that is not known."""
-        found = self.submission
-        native = self.attempt.native or (found.native if found is not None else None)
-        if found is None or native is None:
-            return ""
-        return element_of(found.executor, native, self.attempt.element, found.count)
+        return cluster_id(self.attempt, self.submission)
 
     def told(self) -> dict[str, Any]:
         """For programs."""
@@ -154,11 +150,7 @@ def _newest(connection: Connection, batch: int) -> list[tuple[Job, Try | None]]:
 
 
 def _tries(connection: Connection, attempts: Sequence[Attempt]) -> list[Try]:
-    marks = {attempt.mark for attempt in attempts}
-    submissions: Mapping[str, Submission] = {}
-    if marks:
-        found = submissions_where(connection, schema.submission.c.mark.in_(marks))
-        submissions = {one.mark: one for one in found}
+    submissions = submissions_of(connection, attempts)
     now = time.time()
 
     def whole(attempt: Attempt) -> Try:

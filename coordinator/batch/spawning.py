@@ -18,7 +18,7 @@ from coordinator.batch.home import home, this_job
 from coordinator.errors import BadInput, StateError
 from coordinator.jobs import schema
 from coordinator.jobs.information import cluster_id
-from coordinator.jobs.records import Attempt, attempts_of, job_of
+from coordinator.jobs.records import Attempt, attempts_of, job_of, submissions_of
 from coordinator.jobs.reports import Place, report, take_up
 from coordinator.jobs.states import COMPLETE, LAST, REPLACED, SPAWN, Stage
 
@@ -88,8 +88,9 @@ def spawn_get_info(BatchID: int | None = None, JobIndex: int | None = None) -> l
         copies = [
             a for a in attempts_of(connection, BatchID, JobIndex) if a.number == job.attempt and a.said != REPLACED
         ]
+        submissions = submissions_of(connection, copies)
         return [
-            {"SpawnID": a.spawn, "ClusterID": cluster_id(connection, a) if a.mark else "", "stdout": a.stdout,
+            {"SpawnID": a.spawn, "ClusterID": cluster_id(a, submissions.get(a.mark)), "stdout": a.stdout,
              "stderr": a.stderr, "spawn_state": _state(a)}
             for a in copies
         ]  # fmt: skip

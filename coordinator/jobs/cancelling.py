@@ -20,7 +20,7 @@ from coordinator.executors.jobscript import NOBODY
 from coordinator.jobs import schema
 from coordinator.jobs.changes import move
 from coordinator.jobs.reconcile import Executors, begun_in
-from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_where
+from coordinator.jobs.records import Attempt, Submission, attempts_where, submissions_of
 from coordinator.jobs.states import ACTIVE, CANCELLED, SPAWN, Outcome, Stage
 from coordinator.jobs.store import Store
 from coordinator.jobs.verdicts import settle_copies
@@ -31,8 +31,7 @@ def cancel(store: Store, executors: Executors, chosen: ColumnElement[bool]) -> t
     table = schema.attempt
     with store.writing() as connection:
         attempts = attempts_where(connection, and_(chosen, table.c.stage != Stage.OVER.value))
-        marks = {attempt.mark for attempt in attempts}
-        found = {s.mark: s for s in submissions_where(connection, schema.among(schema.submission.c.mark, marks))}
+        found = submissions_of(connection, attempts)
         attempts = [a for a in attempts if a.mark not in found or not _over_already(found[a.mark], a.element)]
         if attempts:
             connection.execute(

@@ -14,12 +14,13 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, insert, select
 
 from coordinator.jobs import schema
-from coordinator.jobs.records import Job, JobId, text_of
+from coordinator.jobs.records import Job, text_of
 from coordinator.jobs.store import executed_many
 
 
-def event(id: JobId, version: int, kind: str, told: Mapping[str, Any], at: float) -> dict[str, Any]:
-    """A row. ``version``: the job's, if it is a change that made it, else 0. Raises BadInput."""
+def event(id: tuple[int, int | None], version: int, kind: str, told: Mapping[str, Any], at: float) -> dict[str, Any]:
+    """A row. ``id``: of a job, or of its batch and None; ``version``: the job's, if it is a change that made it, else
+    0. Raises BadInput."""
     return {"at": at, "batch_id": id[0], "job_index": id[1], "version": version, "kind": kind, "told": text_of(told)}
 
 
@@ -34,8 +35,7 @@ def note(
     connection: Connection, batch: int, index: int | None, kind: str, told: Mapping[str, Any], version: int = 0
 ) -> None:
     """One, as it happens. ``index``: None where it is of no job alone."""
-    row = {"at": time.time(), "batch_id": batch, "job_index": index, "version": version, "kind": kind}
-    connection.execute(insert(schema.event), {**row, "told": text_of(told)})
+    connection.execute(insert(schema.event), event((batch, index), version, kind, told, time.time()))
 
 
 def fields_at(connection: Connection, job: Job, version: int) -> dict[str, Any]:

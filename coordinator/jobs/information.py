@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_
 
 from coordinator.executors.named import element_of
 from coordinator.jobs import schema
-from coordinator.jobs.records import Attempt, Job, JobId, Submission, attempts_where, submissions_where
+from coordinator.jobs.records import Attempt, Job, JobId, Submission, attempts_where, submissions_of
 
 
 def info_of(connection: Connection, job: Job) -> dict[str, Any]:
@@ -31,10 +31,7 @@ def infos_of(connection: Connection, jobs: Sequence[Job]) -> list[dict[str, Any]
     for attempt in attempts_where(connection, and_(theirs, schema.attempt.c.mark != "")):
         tried[attempt.id].append(attempt)
     newest = {id: next((a for a in reversed(some) if a.spawn == 0), None) for id, some in tried.items()}
-    marks = {attempt.mark for attempt in newest.values() if attempt is not None}
-    submissions = {
-        one.mark: one for one in submissions_where(connection, schema.among(schema.submission.c.mark, marks))
-    }
+    submissions = submissions_of(connection, [attempt for attempt in newest.values() if attempt is not None])
     infos = []
     for job in jobs:
         last = newest.get(job.id)
@@ -42,10 +39,12 @@ def infos_of(connection: Connection, jobs: Sequence[Job]) -> list[dict[str, Any]
     return infos
 
 
-def cluster_id(connection: Connection, attempt: Attempt) -> str:
+def cluster_id(attempt: Attempt, submission: Submission | None) -> str:
     """What its scheduler calls it; "" while that is not known."""
-    found = submissions_where(connection, schema.submission.c.mark == attempt.mark)
-    return _cluster_id(attempt, found[0] if found else None)
+    native = attempt.native or (submission.native if submission is not None else None)
+    if submission is None or native is None:
+        return ""
+    return element_of(submission.executor, native, attempt.element, submission.count)
 
 
 def _info(job: Job, tried: Sequence[Attempt], newest: Attempt | None, submission: Submission | None) -> dict[str, Any]:
@@ -53,18 +52,11 @@ def _info(job: Job, tried: Sequence[Attempt], newest: Attempt | None, submission
     info["stdout"], info["stderr"] = [a.stdout for a in tried], [a.stderr for a in tried]
     if newest is not None:
         info["subtime"] = time.strftime("%Y%m%d%H%M%S", time.localtime(newest.at))
-        info["ClusterID"] = info["submit_id"] = _cluster_id(newest, submission)
+        info["ClusterID"] = info["submit_id"] = cluster_id(newest, submission)
         info["hostname"] = newest.host
         info["qstat"] = {name: value for name, value in _last(newest).items() if value not in (None, "")}
         info["attempts"] = len(tried)
     return info
-
-
-def _cluster_id(attempt: Attempt, submission: Submission | None) -> str:
-    native = attempt.native or (submission.native if submission is not None else None)
-    if submission is None or native is None:
-        return ""
-    return element_of(submission.executor, native, attempt.element, submission.count)
 
 
 def _last(attempt: Attempt) -> dict[str, Any]:

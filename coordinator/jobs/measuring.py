@@ -14,7 +14,7 @@ from sqlalchemy import and_, bindparam, update
 
 from coordinator.jobs import schema
 from coordinator.jobs.reconcile import Executors, polled
-from coordinator.jobs.records import Attempt, submissions_where
+from coordinator.jobs.records import Attempt, submissions_of
 from coordinator.jobs.states import Stage
 from coordinator.jobs.store import Store, executed_many
 
@@ -25,8 +25,7 @@ def measure(store: Store, executors: Executors, attempts: Iterable[Attempt]) -> 
     if not missing:
         return
     with store.reading() as connection:
-        found = submissions_where(connection, schema.submission.c.mark.in_({one.mark for one in missing}))
-    submissions = {one.mark: one for one in found}
+        submissions = submissions_of(connection, missing)
     by_executor: dict[str, list[tuple[str, Attempt]]] = defaultdict(list)
     for one in missing:
         submission = submissions.get(one.mark)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -220,6 +220,12 @@ def submissions_where(connection: Connection, condition: ColumnElement[bool]) ->
         except (ValueError, TypeError, AttributeError, BadInput) as error:
             _damaged(connection, table, row, f"submission {row.mark}", error)
     return found
+
+
+def submissions_of(connection: Connection, attempts: Iterable[Attempt]) -> dict[str, Submission]:
+    """Those that attempts belong to, by their marks."""
+    marks = {attempt.mark for attempt in attempts if attempt.mark}
+    return {one.mark: one for one in submissions_where(connection, schema.among(schema.submission.c.mark, marks))}
 
 
 def text_of(value: Any) -> str:
