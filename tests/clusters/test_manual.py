@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from coordinator import batch as psu
-from coordinator.batch import executors
 from coordinator.executors.scheduler import Scheduler
 from tests.clusters.slurm import Slurm
 from tests.end_to_end import test_batch_manual as manual
 from tests.end_to_end.batches import Batches
+from tests.end_to_end.batches import batches as fresh
+
+__all__ = ["fresh"]
 
 #: those that are about this machine, about another executor, or about what is written down before anything is submitted
 ELSEWHERE = frozenset(
@@ -30,21 +30,13 @@ LINES = [line for name, line in vars(manual).items() if name.startswith("test_")
 
 
 @pytest.fixture
-def batches(own_slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batches]:
-    for name, fresh in (("_said", {}), ("_read", False)):
-        monkeypatch.setitem(vars(psu.config), name, fresh)
-    monkeypatch.setattr(executors, "_given", {})
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+def batches(own_slurm: Slurm, fresh: Batches, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batches]:
     # This cluster is the tests' own: it may be asked more often than one that is everybody's.
     monkeypatch.setattr(Scheduler, "poll_s", 0.3)
-    monkeypatch.chdir(tmp_path)
     psu.config.Executor = "slurm"
-    yield Batches(tmp_path)
+    yield fresh
     psu.qdel_batch(list(psu.get_queue(Verbose=False) or {}))
-    over = time.monotonic() + 30
-    while own_slurm.run("squeue", "--noheader").stdout.strip():
-        assert time.monotonic() < over
-        time.sleep(0.1)
+    fresh.until(lambda: not own_slurm.run("squeue", "--noheader").stdout.strip(), 30)
 
 
 @pytest.mark.timeout(90)
